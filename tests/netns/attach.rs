@@ -300,7 +300,8 @@ fn a_process_ends_with_its_namespace() {
     };
     eventually("its TUN is let go of", || state().contains("gone"));
     // The namespace is there still, by its name; the file does not know that.
-    right.open().run(|| assert!(Netlink::open().unwrap().link("tun0").is_err())).unwrap();
+    let is_gone = || right.open().run(|| Netlink::open().unwrap().link("tun0").is_err()).unwrap();
+    eventually("the device is gone", is_gone);
     let missing = lab.vnet(&["apply", lab.file.to_str().unwrap()]);
     assert_eq!(missing.status.code(), Some(4));
     assert!(stderr(&missing).contains(&format!("the namespace of process {}", process.id())), "{}", stderr(&missing));
