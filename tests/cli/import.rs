@@ -74,7 +74,9 @@ fn an_export_says_what_is_not_in_it_and_where() {
     let output = vnet(&["export", "arm", "config/private-cloud-basic.yaml"]);
     let (template, said): (Value, _) = (serde_json::from_slice(&output.stdout).unwrap(), err(&output));
     assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.contains("config/private-cloud-basic.yaml:37:7: `run` is of the lab alone"), "{said}");
+    assert!(said.contains("config/private-cloud-basic.yaml:32:5: `run` is of the lab alone"), "{said}");
+    let said = err(&vnet(&["export", "arm", "config/machines.yaml"]));
+    assert!(said.contains("config/machines.yaml:45:29: Azure starts every machine"), "{said}");
     assert!(template.to_string().contains("circuit.expressRouteID]"), "{template}");
     let said = err(&vnet(&["export", "bicep", "tests/golden/import/template-site-to-site.json"]));
     assert!(said.contains("template-site-to-site.json:"), "{said}");
