@@ -103,10 +103,14 @@ pub(super) fn may_run(text: &str) -> bool {
 
 /// Shows what a file runs and asks. An answer other than yes is a failure, and so is that there is no terminal.
 fn ask(code: &Code, file: &str, context: &Context) -> Result<RunPolicy, Failure> {
-    let ways_out = format!("`--allow-run` runs it, `--no-run` leaves it out, `vnet trust {file}` records your consent");
     if file == "stdin" || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         let is_code = |part: &Part| matches!(part.what, What::Program(_) | What::Rules { .. });
-        let does = if code.parts.iter().any(is_code) { "runs code" } else { "reaches out of its lab" };
+        let (does, ways) = if code.parts.iter().any(is_code) {
+            ("runs code", "`--allow-run` runs it, `--no-run` leaves it out")
+        } else {
+            ("reaches out of its lab", "`--allow-run` lets it")
+        };
+        let ways_out = format!("{ways}, `vnet trust {file}` records your consent");
         let message = format!("{file} {does} in {}: that needs your consent", nodes(code));
         return Err(Failure::usage(message).help(ways_out));
     }

@@ -54,12 +54,12 @@ fn summary(status: &protocol::Status) -> String {
         status.generation,
         status.flows
     );
-    if let Some(flows) = status.carried_flows {
-        let _ = writeln!(text, "Devices {}, the kernel carries {}\n", status.device, counted(flows, "flow"));
-    }
-    if let Some(why) = &status.not_carried {
-        let _ = writeln!(text, "Devices {}, the kernel carries no flows: {why}\n", status.device);
-    }
+    let carried = match (status.carried_flows, &status.not_carried) {
+        (Some(flows), _) => format!(", the kernel carries {}, each direction by itself", counted(flows, "flow")),
+        (None, Some(why)) => format!(", the kernel carries no flows: {why}"),
+        (None, None) => String::new(),
+    };
+    let _ = writeln!(text, "Devices {}{carried}\n", status.device);
     for balancer in &status.load_balancers {
         let (name, backends, down) = (&balancer.name, balancer.backends, &balancer.down);
         let up = backends - down.len();
