@@ -113,6 +113,8 @@ fn rules_that_nft_refuses_are_reported_with_their_line() {
 #[test]
 fn files_of_rules_stay_inside_and_bounded() {
     let lab = Lab::prepared(PAIR);
+    // Line by line as it stands here.
+    fs::write(&lab.file, format!("name: {}\n{PAIR}", lab.name)).unwrap();
     let rules = lab.file.with_file_name("rules.nft");
     let refused = |why: &str| {
         let output = lab.vnet(&["validate", lab.file.to_str().unwrap()]);
