@@ -7,7 +7,7 @@ use vnet::dataplane::{DropReason, Pattern, Step};
 use vnet::wire::{Protocol, build};
 use vnet::worker::{CaptureWatch, Captured, SendError, Traced, Watch};
 
-use crate::worker::{A, B, Bench, datagram_from_port, unfinished, whole};
+use crate::worker::{A, B, Bench, datagram_from_port, snapshot, unfinished, whole};
 
 impl Bench {
     fn watch(&self, pattern: Pattern) -> Watch {
@@ -62,6 +62,8 @@ fn each_trace_gets_the_packets_of_its_filter() {
 fn bytes_that_are_no_packet_are_traced_too() {
     let mut bench = Bench::new();
     let watch = bench.watch(Pattern::DroppedFor(DropReason::Malformed));
+    // One before, whose place they take.
+    bench.send(datagram_from_port(1));
     bench.send(vec![0; 3]);
     bench.send(whole(&[0x45; 12]));
     let traced: Vec<Traced> = watch.records().collect();
@@ -165,8 +167,23 @@ fn captured_packets_share_what_was_decided_and_nothing_else() {
         }
         assert_eq!((packets.iter().count(), used.len()), (64, packets.decisions().len()), "round {round}");
     }
-    // One flow at a time is the rule: after its first packet all have one decision.
-    bench.a.incoming.lock().unwrap().extend((0..64).map(|_| to(7)));
-    assert_eq!(bench.batch().frames, 64);
+    // One flow at a time is the rule: after its first packet all have one decision, until there are other tables or steps.
+    let again = |bench: &mut Bench| {
+        bench.a.incoming.lock().unwrap().extend((0..32).map(|_| to(7)));
+        assert_eq!(bench.batch().frames, 32);
+    };
+    again(&mut bench);
     assert_eq!(capture.take().decisions().len(), 1);
+    again(&mut bench);
+    bench.tables.snapshot.store(snapshot("", 2));
+    again(&mut bench);
+    *bench.b.send_error.lock().unwrap() = Some(SendError::Full);
+    again(&mut bench);
+    let packets = capture.take();
+    let seen = packets.iter().map(|packet| {
+        let Traced { generation, leg, .. } = &packets.decisions()[packet.decision];
+        (*generation, leg.dropped())
+    });
+    let expected = [(1, None), (2, None), (2, Some(DropReason::QueueFull))].map(|decision| [decision; 32]);
+    assert_eq!(seen.collect::<Vec<_>>(), expected.concat());
 }

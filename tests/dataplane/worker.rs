@@ -103,7 +103,7 @@ impl Bench {
     }
 }
 
-fn snapshot(subnet_b: &str, generation: u64) -> Arc<Snapshot> {
+pub(crate) fn snapshot(subnet_b: &str, generation: u64) -> Arc<Snapshot> {
     let text = format!(
         "
 name: two
