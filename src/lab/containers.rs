@@ -1,4 +1,4 @@
-//! Containers of Docker and Podman: from a name to the process whose network gets a device.
+//! Containers of Docker and Podman: finds by name the process of a container, and with it the network namespace.
 //!
 //! One idea: an engine answers at its API's socket, and both engines know one request for that. Podman needs no service:
 //! then its monitors (`conmon`) are looked through, which have a container's name, id and process among their arguments.

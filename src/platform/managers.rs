@@ -1,7 +1,8 @@
 //! What answers in a private cloud by itself: the pages of vCenter and NSX-T Manager over TLS, and of its hosts' vMotion
 //! (AVS-04, AVS-10).
 //!
-//! One idea: a page says what it stands for, so that a test knows what it has reached; there is nothing to sign in to. As
+//! One idea: a page names the manager or host that it emulates, so that a test knows what it has reached. No page asks for
+//! credentials. As
 //! for the platform's [`Server`](super::Server), a connection carries one question and has [`PATIENCE`] for it, and each
 //! client has a share of the connections. An answer fits into a socket's buffer: it is written at once, or not at all.
 
@@ -37,7 +38,7 @@ const WAKER: u64 = u64::MAX;
 pub struct Page {
     pub at: SocketAddrV4,
     pub secure: bool,
-    /// What it stands for: `vCenter of private cloud sddc`.
+    /// The manager or host that it emulates: `vCenter of private cloud sddc`.
     pub title: String,
 }
 

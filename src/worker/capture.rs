@@ -54,7 +54,7 @@ pub(super) struct Offered<'a> {
 #[derive(Debug, Default)]
 pub struct Packets {
     records: Vec<Record>,
-    /// Each stands for all packets between the same addresses with the same steps that came near it.
+    /// Each is kept once for packets between the same addresses with the same steps.
     decisions: Vec<Traced>,
     bytes: Vec<u8>,
 }

@@ -28,7 +28,7 @@ pub fn connections(network: &Network, compiled: &Compiled) -> Vec<ConnectionRow>
     all.map(|(at, connection)| row(network, compiled, at, connection)).collect()
 }
 
-/// Of a circuit whose two links are both down: nothing comes over the connection then (ER-02).
+/// Why a connection to a circuit carries nothing: both links of the circuit are down (ER-02). None if one is up.
 fn links_down(network: &Network, compiled: &Compiled, connection: &Connection) -> Option<String> {
     let Remote::Circuit(circuit) = connection.remote else { return None };
     let absence = |side| compiled.learned().link_absence(network, circuit, side);

@@ -82,7 +82,7 @@ pub enum Sink {
     Beside,
     /// The kernel of its namespace, by next hop.
     Kernel,
-    /// It is a private cloud's: nothing, as its kernel is told what the edge advertises.
+    /// Nothing: it is a private cloud's, and the cloud's kernel has the routes that the edge advertises.
     Cloud,
 }
 

@@ -76,10 +76,15 @@ pub(in crate::compile) fn edge(
         let ends = links.into_iter().filter_map(at);
         routes.extend(ends.map(|(address, hop)| (IpAddr::from(address).into(), vec![hop])));
     }
+    router_beyond(own, &routes)
+}
+
+/// A router beyond virtual networks: it goes by its routes alone.
+pub(super) fn router_beyond(own: Option<NicId>, routes: &[(IpNet, Vec<NextHop>)]) -> Gateway {
     Gateway {
         nic: own.unwrap_or(UNKNOWN),
         in_subnet: false,
-        tunnels: fib(&routes),
+        tunnels: fib(routes),
         selectors: Box::default(),
         nat: Box::default(),
     }

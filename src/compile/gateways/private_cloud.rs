@@ -12,8 +12,7 @@ use crate::compile::{Ids, Sender};
 use crate::dataplane::{Gateway, GatewayId, NextHop};
 use crate::model::{CloudIx, Learned, Network, PrivateCloud, Side, Tier};
 
-use super::express_route::{UNKNOWN, edge_id};
-use super::fib;
+use super::express_route::{edge_id, router_beyond};
 
 /// Routers come after all edges, cloud by cloud, each cloud's Tier-0 router first.
 pub fn router_id(network: &Network, cloud: CloudIx, tier: Tier) -> GatewayId {
@@ -41,13 +40,7 @@ pub(in crate::compile) fn routers(
         let own = ids.nic(Sender::CloudRouter(ix, tier));
         let addresses = cloud.router_addresses(tier).into_iter().map(|it| IpNet::from(IpAddr::V4(it.addr())));
         routes.extend(addresses.filter_map(|address| Some((address, vec![NextHop::Nic(own?)]))));
-        Gateway {
-            nic: own.unwrap_or(UNKNOWN),
-            in_subnet: false,
-            tunnels: fib(&routes),
-            selectors: Box::default(),
-            nat: Box::default(),
-        }
+        router_beyond(own, &routes)
     };
     cloud.routers().map(router).collect()
 }
