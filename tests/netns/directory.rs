@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
 use rustix::mount::{MountFlags, mount};
@@ -47,6 +47,13 @@ fn daemon(lab: &Lab) -> ProcessId {
 
 fn nothing_left(lab: &Lab) {
     assert_eq!(lab.remains(), Vec::<PathBuf>::new());
+}
+
+fn start_with_umask(lab: &Lab, umask: &str) -> Output {
+    let script = format!("umask {umask}; exec \"$@\"");
+    let mut up = Command::new("sh");
+    up.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_vnet"), "up"]).arg(&lab.file).env_remove("VNET_LAB");
+    up.env(ALLOW_RUN, "1").output().unwrap()
 }
 
 /// A program that does not belong to the lab.
@@ -136,10 +143,7 @@ fn a_lab_is_private_to_its_user_under_any_umask() {
     }
     for umask in ["0", "0077"] {
         let lab = Lab::prepared(&HUB_SPOKE.replace("{name: web,", "{name: web, run: [sleep, '1000'],"));
-        let script = format!("umask {umask}; exec \"$@\"");
-        let mut up = Command::new("sh");
-        up.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_vnet"), "up"]).arg(&lab.file).env_remove("VNET_LAB");
-        let output = up.env(ALLOW_RUN, "1").output().unwrap();
+        let output = start_with_umask(&lab, umask);
         assert!(output.status.success(), "{}", stderr(&output));
         assert_eq!(mode(&directory(&lab)), 0o700);
         for entry in fs::read_dir(directory(&lab)).unwrap() {
@@ -159,6 +163,26 @@ fn a_lab_is_private_to_its_user_under_any_umask() {
         assert_eq!((mode(&shown), mode(&shown.join("hosts"))), (0o755, 0o644), "umask {umask}");
         assert_eq!(mode(Path::new("/run/netns")) & 0o022, 0);
     }
+}
+
+/// A lab of a user with a narrow umask does not keep other users from the directory of all labs, and of namespaces.
+#[test]
+fn the_directories_of_all_labs_have_their_modes_under_any_umask() {
+    if !permitted() {
+        return;
+    }
+    // In a view of its own, where no lab has made them before.
+    let test = || {
+        private_view().unwrap();
+        mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), Some(c"mode=755")).unwrap();
+        let lab = Lab::prepared(HUB_SPOKE);
+        let output = start_with_umask(&lab, "0077");
+        assert!(output.status.success(), "{}", stderr(&output));
+        for shown in ["/run/vnet", "/run/netns"] {
+            assert_eq!(mode(Path::new(shown)), 0o755, "{shown}");
+        }
+    };
+    thread::spawn(test).join().unwrap();
 }
 
 /// A request of another user on the socket is refused.

@@ -90,12 +90,21 @@ impl Base {
         LabDir { path: self.dir.join(name), base: self.clone(), name: name.to_owned() }
     }
 
-    /// Makes the directory, private to its user; refuses one that another user prepared in /tmp.
+    /// Makes the directory, private to its user, with the same mode under any umask; refuses one that another user
+    /// prepared in /tmp. The last of other labs may take it away at any time.
     fn prepare(&self) -> Result<()> {
         let mode = if self.rootless { 0o700 } else { 0o755 };
-        let created = DirBuilder::new().recursive(true).mode(mode).create(&self.dir);
-        created.during(|| format!("cannot make {}", self.dir.display()))?;
-        let found = fs::symlink_metadata(&self.dir).during(|| format!("cannot read {}", self.dir.display()))?;
+        let cannot = || format!("cannot make {}", self.dir.display());
+        let above =
+            self.dir.parent().map_or(Ok(()), |above| DirBuilder::new().recursive(true).mode(mode).create(above));
+        match above.and_then(|()| files::make_directory(&self.dir, mode)) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {}
+            made => made.during(cannot)?,
+        }
+        let found = match fs::symlink_metadata(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            found => found.during(|| format!("cannot read {}", self.dir.display()))?,
+        };
         let open_to_others = found.mode() & if self.rootless { 0o077 } else { 0o022 } != 0;
         if !found.is_dir() || found.uid() != process::user() || open_to_others {
             return Err(Error::UnsafeDirectory { path: self.dir.clone() });
