@@ -99,7 +99,7 @@ impl Base {
             self.dir.parent().map_or(Ok(()), |above| DirBuilder::new().recursive(true).mode(mode).create(above));
         match above.and_then(|()| files::make_directory(&self.dir, mode)) {
             Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {}
-            made => made.during(cannot)?,
+            done => done.during(cannot)?,
         }
         let found = match fs::symlink_metadata(&self.dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
