@@ -14,6 +14,9 @@
 // in place of its Ethernet destination, and the daemon reports the marks that it has passed on. Once that is the last
 // one, nothing of the flow is on its way up, and the entry carries.
 //
+// Of a flow that a capture wants, the daemon gets copies: the packets stay with the kernel. A copy that finds no room is
+// counted, and nothing waits for it.
+//
 // `scripts/bpf.sh` builds flow_cache.bpf.o.
 
 #include <linux/bpf.h>
@@ -24,7 +27,9 @@
 #include <linux/pkt_cls.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
+#include <linux/virtio_net.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
@@ -54,6 +59,9 @@ struct flow {
 	__u16 zero;
 	__u32 mark; // Of the packet that went up last.
 	__u32 last_mark; // Behind it the flow waits no longer.
+	__u32 copies; // By which the daemon knows copies of its packets; 0: it wants none.
+	__u32 most; // Bytes of a copy.
+	__u64 missed; // Packets whose copies found no room.
 };
 
 // The Ethernet destination of a packet that goes up: zeros, unless its flow waits.
@@ -61,6 +69,18 @@ struct mark {
 	__u16 slot;
 	__u32 number;
 } __attribute__((packed));
+
+// A copy of a packet: its first bytes, behind what the sender's kernel has left undone (`struct virtio_net_hdr`).
+struct copy {
+	__u64 at; // Monotonic nanoseconds.
+	__u32 flow; // Its `copies`.
+	__u32 len; // Of the whole packet.
+	__u32 kept;
+	__u16 zero;
+	__u8 flags, gso_type;
+	__u16 hdr_len, gso_size, csum_start, csum_offset;
+	__u8 bytes[];
+};
 
 // A map's definition, as the loader reads it from the section `maps`.
 struct map {
@@ -100,7 +120,28 @@ struct map PASSED SEC("maps") = {
 	.flags = BPF_F_MMAPABLE,
 };
 
+// How many copies found no room. The daemon reads its memory.
+struct map MISSED SEC("maps") = {
+	.type = BPF_MAP_TYPE_ARRAY,
+	.key_size = sizeof(__u32),
+	.value_size = sizeof(__u64),
+	.max_entries = 1,
+	.flags = BPF_F_MMAPABLE,
+};
+
+// What copies wait in: at 100,000 packets of 1,500 bytes a second, a tenth of a second.
+struct map COPIES SEC("maps") = {
+	.type = BPF_MAP_TYPE_RINGBUF,
+	.max_entries = 16 << 20,
+};
+
 #define ETHERNET sizeof(struct ethhdr)
+
+// Bytes for which there is room in a copy: for what has no payload, for one packet, and for a super-packet.
+#define SHORT 128
+#define PLAIN 1536
+#define JUMBO 9216
+#define LARGEST 65600
 
 // What the program needs to know of a packet.
 struct packet {
@@ -111,6 +152,7 @@ struct packet {
 	__u16 checksum; // Of the transport header.
 	__u8 ttl;
 	__u8 turns; // It begins or ends a connection.
+	__u8 partial; // Its checksum is left to the device.
 };
 
 static __always_inline __u16 fold(__u64 sum)
@@ -123,11 +165,12 @@ static __always_inline __u16 fold(__u64 sum)
 
 // Packets whose checksum the sender's kernel has left to the device carry the sum of the pseudo-header. Another
 // checksum may be wrong, unless the kernel has verified it.
-static __always_inline bool is_vouched_for(struct __sk_buff *skb, const struct packet *p, __u64 addresses)
+static __always_inline bool is_vouched_for(struct __sk_buff *skb, struct packet *p, __u64 addresses)
 {
 	__u64 sum = addresses + bpf_htons(p->key.protocol) + bpf_htons(p->len - p->ip_header);
 
-	return skb->gso_size || p->checksum == fold(sum) || bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0;
+	p->partial = skb->gso_size || p->checksum == fold(sum);
+	return p->partial || bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0;
 }
 
 static __always_inline bool parse_transport(struct __sk_buff *skb, void *at, struct packet *p)
@@ -256,6 +299,58 @@ static __always_inline void end(struct flow *flow, struct flow_key *key)
 		answers->ended = 1;
 }
 
+// Room for a copy has a size that is known here.
+static __always_inline bool copied(struct __sk_buff *skb, const struct flow *flow, const struct packet *p,
+				   __u32 kept, const __u32 room)
+{
+	struct copy *copy = bpf_ringbuf_reserve(&COPIES, sizeof(*copy) + room, 0);
+	bool tcp = p->key.protocol == IPPROTO_TCP;
+
+	if (!copy)
+		return false;
+	copy->at = bpf_ktime_get_ns();
+	copy->flow = flow->copies;
+	copy->len = p->len;
+	copy->kept = kept;
+	copy->zero = 0;
+	copy->flags = p->partial ? VIRTIO_NET_HDR_F_NEEDS_CSUM : VIRTIO_NET_HDR_F_DATA_VALID;
+	copy->gso_type = !skb->gso_size		? VIRTIO_NET_HDR_GSO_NONE
+			 : p->key.version == 4	? VIRTIO_NET_HDR_GSO_TCPV4
+						: VIRTIO_NET_HDR_GSO_TCPV6;
+	copy->hdr_len = skb->gso_size ? p->ip_header + p->transport_header : 0;
+	copy->gso_size = skb->gso_size;
+	copy->csum_start = p->partial ? p->ip_header : 0;
+	copy->csum_offset = !p->partial ? 0 : tcp ? offsetof(struct tcphdr, check) : offsetof(struct udphdr, check);
+	if (kept - 1 >= room || bpf_skb_load_bytes(skb, ETHERNET, copy->bytes, kept)) {
+		bpf_ringbuf_discard(copy, BPF_RB_NO_WAKEUP);
+		return false;
+	}
+	bpf_ringbuf_submit(copy, BPF_RB_NO_WAKEUP);
+	return true;
+}
+
+static __always_inline void copy(struct __sk_buff *skb, struct flow *flow, const struct packet *p)
+{
+	__u32 kept = p->len < flow->most ? p->len : flow->most, first = 0;
+	__u64 *missed;
+	bool done;
+
+	if (kept <= SHORT)
+		done = copied(skb, flow, p, kept, SHORT);
+	else if (kept <= PLAIN)
+		done = copied(skb, flow, p, kept, PLAIN);
+	else if (kept <= JUMBO)
+		done = copied(skb, flow, p, kept, JUMBO);
+	else
+		done = copied(skb, flow, p, kept, LARGEST);
+	if (done)
+		return;
+	__sync_fetch_and_add(&flow->missed, 1);
+	missed = bpf_map_lookup_elem(&MISSED, &first);
+	if (missed)
+		__sync_fetch_and_add(missed, 1);
+}
+
 SEC("classifier/from_guest")
 int from_guest(struct __sk_buff *skb)
 {
@@ -310,6 +405,8 @@ int from_guest(struct __sk_buff *skb)
 	if (data + ETHERNET > end_of_data)
 		return to_daemon(skb);
 	__builtin_memcpy(data, flow->ethernet, sizeof(flow->ethernet));
+	if (flow->copies)
+		copy(skb, flow, &p);
 	flow->last = now;
 	__sync_fetch_and_add(&flow->packets, segments);
 	__sync_fetch_and_add(&flow->bytes, p.len);

@@ -14,6 +14,7 @@ use std::ffi::{c_int, c_long};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
+use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,6 +22,7 @@ use aya::Ebpf;
 use aya::maps::Map;
 use aya::programs::SchedClassifier;
 
+use super::flow_copies::{FlowCopies, FlowCopy};
 use super::netlink::{Link, Netlink};
 use super::netns::Netns;
 
@@ -78,9 +80,15 @@ pub struct Flow {
     pub mark: u32,
     /// Behind this packet the flow waits no longer.
     pub last_mark: u32,
+    /// By which copies of its packets are known; zero: none are made.
+    pub copies: u32,
+    /// Bytes of a copy.
+    pub most: u32,
+    /// Packets whose copies found no room.
+    pub missed: u64,
 }
 
-const _: () = assert!(size_of::<FlowKey>() == 44 && size_of::<Flow>() == 80);
+const _: () = assert!(size_of::<FlowKey>() == 44 && size_of::<Flow>() == 96);
 
 /// Slots of flows that wait, the first of which is never in use.
 pub const SLOTS: usize = 1 << 16;
@@ -104,12 +112,14 @@ impl Mark {
 /// The programs and their maps.
 #[derive(Debug)]
 pub struct FlowCache {
+    copies: Mutex<FlowCopies>,
     from_guest: OwnedFd,
     from_daemon: OwnedFd,
     flows: OwnedFd,
     epoch: OwnedFd,
     twins: OwnedFd,
-    passed: Passed,
+    passed: Words,
+    missed: Words,
     now: AtomicU64,
     beginning: Mutex<()>,
 }
@@ -137,13 +147,16 @@ impl FlowCache {
             _ => Err(io::Error::other(format!("no map {name}"))),
         };
         let (flows, epoch, twins) = (map("FLOWS")?, map("EPOCH")?, map("TWINS")?);
+        let (passed, missed) = (Words::map(&map("PASSED")?, SLOTS)?, Words::map(&map("MISSED")?, 1)?);
         let cache = Self {
+            copies: Mutex::new(FlowCopies::map(&mut object, "COPIES")?),
             from_guest,
             from_daemon,
             flows,
             epoch,
             twins,
-            passed: Passed::map(&map("PASSED")?)?,
+            passed,
+            missed,
             now: AtomicU64::default(),
             beginning: Mutex::default(),
         };
@@ -177,7 +190,7 @@ impl FlowCache {
     pub fn find(&self, key: &FlowKey) -> Option<Flow> {
         let mut flow = Flow::default();
         let request = MapRequest::new(&self.flows, &raw const *key as u64, &raw mut flow as u64);
-        // SAFETY: the kernel reads a key of 44 bytes and writes a value of 72, the sizes of this map's and of these types.
+        // SAFETY: the kernel reads a key of 44 bytes and writes a value of 96, the sizes of this map's and of these types.
         unsafe { bpf(LOOKUP, &request) }.ok().map(|_| flow)
     }
 
@@ -190,7 +203,17 @@ impl FlowCache {
 
     /// Reports that a marked packet, and all of its flow before it, went on its way.
     pub fn pass(&self, mark: Mark) {
-        self.passed.slots()[usize::from(mark.slot)].store(mark.number.into(), Ordering::Release);
+        self.passed.all()[usize::from(mark.slot)].store(mark.number.into(), Ordering::Release);
+    }
+
+    /// Takes the copies that wait, in the order in which they were made.
+    pub fn take_copies(&self, take: impl FnMut(&FlowCopy<'_>)) {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner).take(take);
+    }
+
+    /// How many copies found no room, of all flows.
+    pub fn missed(&self) -> u64 {
+        self.missed.all()[0].load(Ordering::Acquire)
     }
 
     /// Puts the programs in place between two devices of the calling thread's namespace, which is `namespace`.
@@ -214,38 +237,40 @@ impl FlowCache {
     }
 }
 
-/// The memory of the map `PASSED`: by slot, the number of the mark that was reported last.
+/// The memory of an array map.
 #[derive(Debug)]
-struct Passed(NonNull<AtomicU64>);
+struct Words {
+    at: NonNull<AtomicU64>,
+    len: usize,
+}
 
 // SAFETY: all access is atomic, and the memory stays until this is dropped.
-unsafe impl Send for Passed {}
+unsafe impl Send for Words {}
 // SAFETY: as above.
-unsafe impl Sync for Passed {}
+unsafe impl Sync for Words {}
 
-impl Passed {
-    const LEN: usize = SLOTS * size_of::<AtomicU64>();
-
-    fn map(map: &OwnedFd) -> io::Result<Self> {
+impl Words {
+    fn map(map: &OwnedFd, len: usize) -> io::Result<Self> {
+        let bytes = len * size_of::<AtomicU64>();
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: the kernel chooses the place, and checks the map's length.
-        let at = unsafe { libc::mmap(ptr::null_mut(), Self::LEN, access, libc::MAP_SHARED, map.as_raw_fd(), 0) };
+        let at = unsafe { libc::mmap(ptr::null_mut(), bytes, access, libc::MAP_SHARED, map.as_raw_fd(), 0) };
         if at == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self(NonNull::new(at.cast()).expect("the kernel maps nothing at zero")))
+        Ok(Self { at: NonNull::new(at.cast()).expect("the kernel maps nothing at zero"), len })
     }
 
-    fn slots(&self) -> &[AtomicU64; SLOTS] {
+    fn all(&self) -> &[AtomicU64] {
         // SAFETY: the memory is of this length, aligned to a page, and is never accessed but atomically.
-        unsafe { self.0.cast().as_ref() }
+        unsafe { slice::from_raw_parts(self.at.as_ptr(), self.len) }
     }
 }
 
-impl Drop for Passed {
+impl Drop for Words {
     fn drop(&mut self) {
         // SAFETY: this maps the memory, and nothing refers to it any more.
-        let _ = unsafe { libc::munmap(self.0.as_ptr().cast(), Self::LEN) };
+        let _ = unsafe { libc::munmap(self.at.as_ptr().cast(), self.len * size_of::<AtomicU64>()) };
     }
 }
 

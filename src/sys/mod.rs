@@ -7,6 +7,7 @@ pub mod connection_limit;
 pub mod conntrack;
 pub mod files;
 pub mod flow_cache;
+pub mod flow_copies;
 mod ip_tables;
 pub mod limits;
 pub mod mailbox;

@@ -9,9 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use super::carried::Carried;
 use super::counters::MAX_PORTS;
+use super::forwarder::Tables;
 use super::trace::{Taps, Traced};
 use crate::dataplane::{Pattern, PortId, Timestamp};
+use crate::sys::clock::monotonic_nanos;
 use crate::wire::Offload;
 
 /// Packets that one half holds: at 100,000 a second those of a sixth of a second.
@@ -48,9 +51,17 @@ pub(super) struct Offered<'a> {
     pub(super) traced: &'a Traced,
     pub(super) head: &'a Head,
     pub(super) frame: &'a [u8],
+    /// Bytes of the whole packet, of which the frame may have fewer.
+    pub(super) len: usize,
 }
 
-/// Packets and their bytes, in the order in which they came.
+impl<'a> Offered<'a> {
+    pub(super) const fn whole(traced: &'a Traced, head: &'a Head, frame: &'a [u8]) -> Self {
+        Self { traced, head, frame, len: frame.len().saturating_sub(Offload::LEN) }
+    }
+}
+
+/// Packets and their bytes.
 #[derive(Debug, Default)]
 pub struct Packets {
     records: Vec<Record>,
@@ -91,6 +102,10 @@ pub struct Captured<'a> {
 impl<'a> Captured<'a> {
     /// What the kernel left undone, and the packet as its sender wrote it, in two pieces.
     pub fn as_sent(&self) -> (Offload, [&'a [u8]; 2]) {
+        // The kernel carries packets as they are.
+        if self.head.is_empty() {
+            return self.as_left();
+        }
         Self::split([self.head, self.left.get(self.head.len()..).unwrap_or_default()])
     }
 
@@ -124,7 +139,7 @@ impl Packets {
         &self.decisions
     }
 
-    fn put(&mut self, Offered { traced, head, frame }: Offered<'_>, snap: usize) -> bool {
+    fn put(&mut self, Offered { traced, head, frame, len }: Offered<'_>, snap: usize) -> bool {
         let kept = &frame[..frame.len().min(snap.saturating_add(Offload::LEN))];
         if self.records.len() == PACKETS || self.bytes.len() + head.len + kept.len() > BYTES {
             return false;
@@ -133,7 +148,6 @@ impl Packets {
         self.bytes.extend_from_slice(&head.bytes[..head.len]);
         let middle = self.bytes.len();
         self.bytes.extend_from_slice(kept);
-        let len = frame.len().saturating_sub(Offload::LEN);
         let place = Place { start, head: middle, end: self.bytes.len(), len };
         let decision = self.decision(traced);
         self.records.push(Record { at: traced.at, decision, place });
@@ -160,6 +174,8 @@ pub(super) struct Capture {
 #[derive(Debug)]
 struct Shared {
     snap: usize,
+    /// Packets from before are none of it.
+    begun: Timestamp,
     filling: Mutex<Packets>,
     /// By port.
     missed: Box<[AtomicU64]>,
@@ -176,15 +192,28 @@ impl Capture {
         &self.pattern
     }
 
+    /// Bytes to keep of a packet.
+    pub(super) fn snap(&self) -> usize {
+        self.shared.snap
+    }
+
+    pub(super) fn wants(&self, traced: &Traced) -> bool {
+        traced.at >= self.shared.begun && self.pattern.matches(traced.ingress, &traced.leg)
+    }
+
+    /// Counts packets from a port that found no room.
+    pub(super) fn miss(&self, port: PortId, packets: u64) {
+        if let Some(missed) = self.shared.missed.get(port.0 as usize) {
+            missed.fetch_add(packets, Ordering::Relaxed);
+        }
+    }
+
     /// Takes those that match.
     pub(super) fn offer<'a>(&self, packets: impl Iterator<Item = Offered<'a>>) {
-        let Shared { snap, missed, .. } = &*self.shared;
         let mut filling = None;
-        for packet in packets.filter(|packet| self.pattern.matches(packet.traced.ingress, &packet.traced.leg)) {
-            if !filling.get_or_insert_with(|| self.shared.filling()).put(packet, *snap)
-                && let Some(missed) = missed.get(packet.traced.ingress.0 as usize)
-            {
-                missed.fetch_add(1, Ordering::Relaxed);
+        for packet in packets.filter(|packet| self.wants(packet.traced)) {
+            if !filling.get_or_insert_with(|| self.shared.filling()).put(packet, self.snap()) {
+                self.miss(packet.traced.ingress, 1);
             }
         }
     }
@@ -194,18 +223,21 @@ impl Capture {
 #[derive(Debug)]
 pub struct CaptureWatch {
     taps: Arc<ArcSwap<Taps>>,
+    carried: Option<Arc<Carried>>,
     capture: Arc<Capture>,
     taken: Packets,
 }
 
 impl CaptureWatch {
     /// Captures from now on what matches, with so many bytes of each packet at most.
-    pub fn new(taps: Arc<ArcSwap<Taps>>, pattern: Pattern, snap: usize) -> Self {
+    pub fn new(tables: &Tables, pattern: Pattern, snap: usize) -> Self {
+        let (taps, carried) = (Arc::clone(&tables.taps), tables.carried.clone());
+        let begun = Timestamp(monotonic_nanos());
         let missed = (0..MAX_PORTS).map(|_| AtomicU64::new(0)).collect();
-        let shared = Arc::new(Shared { snap, filling: Mutex::default(), missed });
+        let shared = Arc::new(Shared { snap, begun, filling: Mutex::default(), missed });
         let capture = Arc::new(Capture { pattern, shared });
         taps.rcu(|now| now.with_capture(&capture));
-        Self { taps, capture, taken: Packets::default() }
+        Self { taps, carried, capture, taken: Packets::default() }
     }
 
     /// Replaces the pattern, when names have got other numbers. False if it is the same.
@@ -219,12 +251,17 @@ impl CaptureWatch {
         true
     }
 
-    /// The packets that have come since the last call. Does not wait.
+    /// The packets that have come since the last call, in the order in which they came.
     pub fn take(&mut self) -> &Packets {
+        if let Some(carried) = &self.carried {
+            carried.collect();
+        }
         self.taken.records.clear();
         self.taken.decisions.clear();
         self.taken.bytes.clear();
         std::mem::swap(&mut self.taken, &mut *self.capture.shared.filling());
+        // Copies come together, behind what workers have read meanwhile.
+        self.taken.records.sort_by_key(|record| record.at);
         &self.taken
     }
 
@@ -237,5 +274,8 @@ impl CaptureWatch {
 impl Drop for CaptureWatch {
     fn drop(&mut self) {
         self.taps.rcu(|now| now.without_capture(&self.capture));
+        if let Some(carried) = &self.carried {
+            carried.invalidate();
+        }
     }
 }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use foldhash::fast::RandomState;
 
@@ -25,9 +26,11 @@ use crate::sys::flow_cache::{FLOWS_MAX, Flow, FlowCache, FlowKey, Mark};
 use crate::wire::ethernet::FABRIC;
 use crate::wire::{Packet, Tuple};
 
+use super::copies::Copies;
 use super::counters::Tally;
 use super::device::KernelPort;
 use super::slots::{Slot, Slots};
+use super::trace::{Taps, Traced};
 
 /// How often what was carried is read: more often than a silent flow may be pushed out of a full table. A reading that
 /// takes long is not repeated at once.
@@ -54,8 +57,13 @@ pub struct Carried {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "workers allocate nothing")]
 enum Request {
     Take(Offer, Flow),
+    /// The same, with the decision on its packets, of which so many bytes are wanted.
+    Copy(Offer, Flow, Traced, u32),
+    /// Offer the copies that wait.
+    Collect(Sender<()>),
     /// Read what was carried.
     Read(Sender<()>),
     /// End all entries.
@@ -71,6 +79,7 @@ struct Keeper {
     tally: Arc<Tally>,
     entries: HashMap<FlowKey, Entry, RandomState>,
     slots: Slots,
+    copies: Copies,
     /// How many entries carry.
     count: Arc<AtomicUsize>,
     read_at: u64,
@@ -86,6 +95,8 @@ struct Entry {
     begun: [Timestamp; 2],
     /// What was added to records and counters so far.
     read: Flow,
+    /// By which copies of its packets are known, or zero.
+    copies: u32,
     /// As long as it waits for its packets that went up.
     slot: Option<Slot>,
     /// It carries no more; its counts are read once more, for packets under leg.
@@ -146,7 +157,7 @@ impl Entry {
 
 impl Carried {
     /// Starts the thread.
-    pub fn start(cache: Arc<FlowCache>, flows: Arc<Flows>) -> io::Result<Self> {
+    pub fn start(cache: Arc<FlowCache>, flows: Arc<Flows>, taps: Arc<ArcSwap<Taps>>) -> io::Result<Self> {
         let (requests, taken) = bounded(REQUESTS);
         let (tally, count) = (Arc::new(Tally::new(0)), Arc::new(AtomicUsize::new(0)));
         let keeper = Keeper {
@@ -155,6 +166,7 @@ impl Carried {
             tally: Arc::clone(&tally),
             entries: HashMap::default(),
             slots: Slots::default(),
+            copies: Copies::new(Arc::clone(&cache), taps),
             count: Arc::clone(&count),
             read_at: 0,
             took: Duration::ZERO,
@@ -171,6 +183,11 @@ impl Carried {
     /// Ends all entries: once this returns, the next packet of each flow comes up.
     pub fn invalidate(&self) {
         self.ask(Request::Invalidate);
+    }
+
+    /// Offers to captures what was carried of the flows that they want. Returns once that is done.
+    pub(super) fn collect(&self) {
+        self.ask(Request::Collect);
     }
 
     /// Adds what was carried to records and counters. Returns once that is done.
@@ -207,9 +224,13 @@ impl Carried {
     }
 
     /// Hands a flow over, if there is room for the request and the records still admit it.
-    pub(super) fn take(&self, offer: Offer, snapshot: &Snapshot, now: Timestamp) {
-        let flow = decided(&offer, snapshot, now);
-        let _ = self.requests.try_send(Request::Take(offer, flow));
+    pub(super) fn take(&self, offer: &Offer, copies: Option<(&Traced, u32)>, snapshot: &Snapshot, now: Timestamp) {
+        let flow = decided(offer, snapshot, now);
+        let request = match copies {
+            None => Request::Take(*offer, flow),
+            Some((traced, most)) => Request::Copy(*offer, flow, traced.clone(), most),
+        };
+        let _ = self.requests.try_send(request);
     }
 
     /// A thread that has ended answers no more, and nothing is carried then: see [`Keeper::serve`].
@@ -234,7 +255,14 @@ impl Keeper {
             let pause = READING.max(self.took * SHARE_OF_TIME);
             let due = Duration::from_nanos(monotonic_nanos().saturating_sub(self.read_at));
             match requests.recv_timeout(pause.saturating_sub(due)) {
-                Ok(Request::Take(offer, flow)) => self.take(&offer, flow),
+                Ok(Request::Take(offer, flow)) => self.take(&offer, flow, None),
+                Ok(Request::Copy(offer, flow, traced, most)) => self.take(&offer, flow, Some((traced, most))),
+                Ok(Request::Collect(done)) => {
+                    if self.copies.collect() {
+                        self.read(0);
+                    }
+                    let _ = done.send(());
+                }
                 Ok(Request::Read(done)) => {
                     self.read(FRESH);
                     let _ = done.send(());
@@ -258,6 +286,7 @@ impl Keeper {
         if begun.saturating_sub(self.read_at) < fresh {
             return;
         }
+        self.copies.collect();
         let epoch = self.cache.epoch();
         let mut entries = std::mem::take(&mut self.entries);
         let mut carries = 0;
@@ -270,6 +299,7 @@ impl Keeper {
             carries += usize::from(stays && !over && entry.slot.is_none());
             if !stays {
                 self.cache.remove(key);
+                self.copies.end(entry.copies);
             }
             stays
         });
@@ -280,7 +310,7 @@ impl Keeper {
     }
 
     /// Hands a flow over, if its records still admit it; of a connection that ends, reads what was carried.
-    fn take(&mut self, offer: &Offer, flow: Flow) {
+    fn take(&mut self, offer: &Offer, flow: Flow, copies: Option<(Traced, u32)>) {
         let leg = &offer.leg;
         let now = Timestamp(flow.last);
         let key = key(offer.from.index, &leg.tuple);
@@ -301,13 +331,26 @@ impl Keeper {
         }
         let Some(slot) = self.slots.take() else { return };
         let flow = slot.delay(flow, &self.cache);
+        let flow = copies.map_or(flow, |(traced, most)| self.copies.want(flow, traced, most));
         // A full map, or an end since: what is there no longer stands for the flow.
         if self.cache.put(&key, &flow).is_ok() && self.begun(leg, now) == Some(begun) {
-            let entry = Entry { leg: *leg, begun, read: Flow::default(), slot: Some(slot), over: false };
-            self.entries.insert(key, entry);
+            let (read, copies) = (Flow::default(), flow.copies);
+            let entry = Entry { leg: *leg, begun, read, copies, slot: Some(slot), over: false };
+            self.replace(key, Some(entry));
         } else {
             self.cache.remove(&key);
-            self.entries.remove(&key);
+            self.replace(key, None);
+            self.copies.end(flow.copies);
+        }
+    }
+
+    fn replace(&mut self, key: FlowKey, entry: Option<Entry>) {
+        let former = match entry {
+            Some(entry) => self.entries.insert(key, entry),
+            None => self.entries.remove(&key),
+        };
+        if let Some(former) = former {
+            self.copies.end(former.copies);
         }
     }
 
@@ -334,7 +377,8 @@ impl Keeper {
 
     /// Adds what an entry has carried since it was read last. False if one of its records is gone.
     fn add(&self, entry: &mut Entry, flow: &Flow) -> bool {
-        let Entry { leg, begun, read, slot, .. } = entry;
+        let Entry { leg, begun, read, slot, copies, .. } = entry;
+        self.copies.miss(*copies, flow.missed - read.missed);
         if flow.slot == 0 {
             *slot = None;
         }

@@ -25,7 +25,7 @@ use super::flow_events::FlowEvents;
 use super::handover::Handover;
 use super::metrics_observer::Witness;
 use super::tapped::Tapped;
-use super::trace::{Taps, Traced};
+use super::trace::{Interest, Taps, Traced};
 
 /// Frames taken from one port before the next port has its turn.
 const BATCH: usize = 64;
@@ -187,14 +187,11 @@ impl<D: Device> Forwarder<D> {
                 }
                 Err(error) => {
                     frames += 1;
-                    // The guest itself answers for its own address.
-                    if let RecvError::Question(address) = error {
-                        if !snapshot.is_behind(port, address) {
-                            device.answer(&mut self.frame);
-                        }
-                    } else {
-                        ingress.received(1, 0);
-                        ingress.dropped(DropReason::Malformed, 1);
+                    match error {
+                        // The guest itself answers for its own address.
+                        RecvError::Question(address) if snapshot.is_behind(port, address) => {}
+                        RecvError::Question(_) => device.answer(&mut self.frame),
+                        _ => exit.refuse(),
                     }
                     continue;
                 }
@@ -204,7 +201,7 @@ impl<D: Device> Forwarder<D> {
                 handover.note(mark);
             }
             let frame = &mut self.frame[..len];
-            let mut wanted = false;
+            let mut interest = Interest::None;
             let fate = if taps.is_empty() {
                 let decision = decide(frame, &mut witness, |packet, witness| {
                     self.paths.process(snapshot, &self.flows, port, now, packet, witness)
@@ -213,7 +210,7 @@ impl<D: Device> Forwarder<D> {
             } else {
                 let at = Timestamp(monotonic_nanos());
                 self.tapped.begin(taps, frame, (at, snapshot.generation, port));
-                wanted = true;
+                let mut wanted = true;
                 let observers = &mut (&mut witness, &mut self.tapped.traced().leg);
                 let decision = decide(frame, observers, |packet, observers| {
                     wanted = taps.may_match(port, packet);
@@ -228,17 +225,19 @@ impl<D: Device> Forwarder<D> {
                 if wanted {
                     let traced = self.tapped.traced();
                     fate.record(traced, taps.time_packets());
-                    // Only for a flow that the kernel may carry does it matter whether a tap wants it.
-                    wanted = witness.leg.is_none() || taps.want(traced);
+                    if witness.leg.is_some() {
+                        interest = taps.interest(traced);
+                    }
                     self.tapped.keep(taps, fate.train(), decision.left(frame));
                 }
                 fate
             };
             if let (Some(leg), Some(from), Some(handover)) = (witness.leg.take(), from, &mut self.handover)
-                && !wanted
+                && interest != Interest::Packets
                 && let Some((egress, to)) = fate.egress().and_then(|egress| exit.kernel_port(egress))
             {
-                handover.offer(Offer { leg: leg.between(port, egress), from, to, epoch }, snapshot, now);
+                let copies = interest.copies().map(|most| (self.tapped.last(), most));
+                handover.offer(&Offer { leg: leg.between(port, egress), from, to, epoch }, copies, snapshot, now);
             }
         }
         self.coalescer.end_batch(frames, |slot| exit.depart(slot));
@@ -265,6 +264,12 @@ impl<D: Device> Exit<'_, D> {
             }
             Verdict::Forward(egress) => self.write(egress, &frame[..end], size),
         }
+    }
+
+    /// Counts a frame that is no packet.
+    fn refuse(&self) {
+        self.ingress.received(1, 0);
+        self.ingress.dropped(DropReason::Malformed, 1);
     }
 
     fn kernel_port(&self, egress: PortId) -> Option<(PortId, KernelPort)> {
@@ -309,7 +314,7 @@ impl<D: Device> Exit<'_, D> {
             let frame = &frame[..end];
             let mut head = Head::new();
             head.keep(frame);
-            taps.offer(&std::iter::once(Offered { traced: &traced, head: &head, frame }));
+            taps.offer(&std::iter::once(Offered::whole(&traced, &head, frame)));
         }
         reached
     }

@@ -12,6 +12,7 @@ use crate::dataplane::{Snapshot, Timestamp};
 use crate::sys::flow_cache::Mark;
 
 use super::carried::{Carried, Offer};
+use super::trace::Traced;
 
 /// Flows that were offered lately, one a slot.
 const SLOTS: usize = 1024;
@@ -40,14 +41,15 @@ impl Handover {
         self.carried.epoch()
     }
 
-    /// Offers a flow, unless that was done lately.
-    pub(super) fn offer(&mut self, offer: Offer, snapshot: &Snapshot, now: Timestamp) {
+    /// Offers a flow, unless that was done lately; with what was decided on its packets and how many bytes of each are
+    /// wanted, if they are.
+    pub(super) fn offer(&mut self, offer: &Offer, copies: Option<(&Traced, u32)>, snapshot: &Snapshot, now: Timestamp) {
         let flow = self.hasher.hash_one((offer.epoch, offer.from.index, offer.leg.tuple()));
         let slot = &mut self.lately[flow as usize % SLOTS];
         let lately = slot.0 == flow && now.0.saturating_sub(slot.1) < PAUSE;
         if offer.leg.turns() || !lately {
             *slot = (flow, now.0);
-            self.carried.take(offer, snapshot, now);
+            self.carried.take(offer, copies, snapshot, now);
         }
     }
 

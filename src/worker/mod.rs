@@ -11,6 +11,7 @@ mod capture;
 mod carried;
 mod coalescer;
 mod command;
+mod copies;
 mod counters;
 mod device;
 mod drop_log;

@@ -64,6 +64,11 @@ impl Tapped {
         self.len += 1;
     }
 
+    /// The packet that was [kept](Self::keep) last.
+    pub(super) fn last(&self) -> &Traced {
+        &self.packets[self.len - 1].traced
+    }
+
     /// Offers all to each tap that matches. `lost` is the reason why a train was not written.
     pub(super) fn offer(&mut self, taps: &Taps, lost: impl Fn(u32) -> Option<DropReason>) {
         let Self { packets, len, bytes } = self;
@@ -73,10 +78,9 @@ impl Tapped {
                 traced.leg.step(Step::Dropped { reason });
             }
         }
-        taps.offer(&waiting.iter().map(|Waiting { traced, head, left, .. }| Offered {
-            traced,
-            head,
-            frame: &bytes[left.clone()],
+        taps.offer(&waiting.iter().map(|Waiting { traced, head, left, .. }| {
+            let left = &bytes[left.clone()];
+            Offered::whole(traced, head, left)
         }));
         *len = 0;
         bytes.clear();

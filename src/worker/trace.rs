@@ -58,6 +58,31 @@ struct Tap {
     records: LossySender<Traced>,
 }
 
+/// What taps want of a flow's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Interest {
+    None,
+    /// So many bytes of each; the packets may stay with the kernel.
+    Copies(u32),
+    Packets,
+}
+
+impl Interest {
+    /// Bytes of each copy.
+    pub(super) const fn copies(self) -> Option<u32> {
+        match self {
+            Self::Copies(most) => Some(most),
+            Self::None | Self::Packets => None,
+        }
+    }
+}
+
+impl Tap {
+    fn wants(&self, traced: &Traced) -> bool {
+        self.pattern.matches(traced.ingress, &traced.leg)
+    }
+}
+
 /// The receiving end of a tap, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Watch {
@@ -105,9 +130,24 @@ impl Taps {
         self.traces.iter().map(|tap| &tap.pattern).chain(captures)
     }
 
-    /// Whether a tap wants this packet.
-    pub(super) fn want(&self, traced: &Traced) -> bool {
-        self.patterns().any(|pattern| pattern.matches(traced.ingress, &traced.leg))
+    /// What taps want of the packets of a flow on which the same is decided.
+    pub(super) fn interest(&self, traced: &Traced) -> Interest {
+        if self.traces.iter().any(|tap| tap.wants(traced)) {
+            return Interest::Packets;
+        }
+        let snaps = self.captures.iter().filter(|capture| capture.wants(traced)).map(|capture| capture.snap());
+        snaps.max().map_or(Interest::None, |most| Interest::Copies(most.try_into().unwrap_or(u32::MAX)))
+    }
+
+    /// Offers a packet that the kernel has carried.
+    pub(super) fn offer_copy(&self, packet: Offered<'_>) {
+        self.captures.iter().for_each(|capture| capture.offer(std::iter::once(packet)));
+    }
+
+    /// Counts packets that the kernel has carried and that found no room.
+    pub(super) fn miss(&self, traced: &Traced, packets: u64) {
+        let wanting = self.captures.iter().filter(|capture| capture.wants(traced));
+        wanting.for_each(|capture| capture.miss(traced.ingress, packets));
     }
 
     /// Whether a tap wants to know how long packets take: then none is held back.
@@ -120,8 +160,7 @@ impl Taps {
         self.captures.iter().for_each(|capture| capture.offer(packets.clone()));
         for tap in &self.traces {
             let legs = packets.clone().map(|packet| packet.traced);
-            legs.filter(|traced| tap.pattern.matches(traced.ingress, &traced.leg))
-                .for_each(|traced| tap.records.offer(traced.clone()));
+            legs.filter(|traced| tap.wants(traced)).for_each(|traced| tap.records.offer(traced.clone()));
         }
     }
 }

@@ -123,7 +123,7 @@ fn captured_datagrams_are_joined_and_a_train_that_is_lost_is_shown_as_dropped() 
         assert_eq!(bench.batch().frames, 64);
         bench.b.outgoing.lock().unwrap().drain(..).count()
     };
-    let mut capture = CaptureWatch::new(Arc::clone(&bench.tables.taps), everything(), 1000);
+    let mut capture = CaptureWatch::new(&bench.tables, everything(), 1000);
     let mut captured = || -> Vec<(u8, Option<DropReason>)> {
         let packets = capture.take();
         let dropped = |packet: &Captured<'_>| packets.decisions()[packet.decision].leg.dropped();
@@ -147,7 +147,7 @@ fn captured_datagrams_are_joined_and_a_train_that_is_lost_is_shown_as_dropped() 
 #[test]
 fn captured_packets_share_what_was_decided_and_nothing_else() {
     let mut bench = Bench::new();
-    let mut capture = CaptureWatch::new(Arc::clone(&bench.tables.taps), everything(), 1000);
+    let mut capture = CaptureWatch::new(&bench.tables, everything(), 1000);
     let to = |last: u8| {
         let (src, dst) = ("10.1.0.4:1000".parse().unwrap(), format!("10.{}.0.4:53", 2 + last % 7).parse().unwrap());
         whole(&build::udp(src, dst, &[last; 20]))

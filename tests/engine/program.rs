@@ -3,11 +3,12 @@
 //! One idea: the kernel runs the loaded program on bytes of our own (`BPF_PROG_TEST_RUN`), and its counters tell whether it
 //! carried them. Then the parser of the pipeline must find that flow in them, and nothing for which packets go up.
 
-use aya::maps::{Array, HashMap as BpfMap};
+use aya::maps::{Array, HashMap as BpfMap, MapData, RingBuf};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, include_bytes_aligned};
 use vnet::sys::clock::monotonic_nanos;
 use vnet::sys::flow_cache::Mark;
+use vnet::sys::flow_copies::FlowCopy;
 use vnet::wire::{Offload, Packet};
 
 use super::*;
@@ -24,15 +25,20 @@ const PACKETS: std::ops::Range<usize> = 24..32;
 const SLOT: std::ops::Range<usize> = 68..70;
 const MARK: std::ops::Range<usize> = 72..76;
 const LAST_MARK: std::ops::Range<usize> = 76..80;
+/// By which its copies are known, how long they may be, and how many found no room.
+const COPIES: std::ops::Range<usize> = 80..84;
+const MOST: std::ops::Range<usize> = 84..88;
+const MISSED: std::ops::Range<usize> = 88..96;
 /// What a guest writes, which could be taken for a mark.
 const FORGED: [u8; 6] = [1, 0, 1, 0, 0, 0];
 
 type Key = [u8; 44];
-type Value = [u8; 80];
+type Value = [u8; 96];
 
 /// A program with one flow in its map.
 struct Loaded {
     ebpf: Ebpf,
+    ring: RingBuf<MapData>,
     key: Key,
     value: Value,
 }
@@ -46,8 +52,9 @@ impl Loaded {
         twins.insert(PORT, PORT, 0).unwrap();
         let program: &mut SchedClassifier = ebpf.program_mut("from_guest").unwrap().try_into().unwrap();
         program.load().unwrap();
+        let ring = RingBuf::try_from(ebpf.take_map("COPIES").unwrap()).unwrap();
         let packet = Packet::parse(packet, Offload::default()).unwrap();
-        Self { ebpf, key: key(&packet), value: value(&packet) }
+        Self { ebpf, ring, key: key(&packet), value: value(&packet) }
     }
 
     /// Whether the program carries a frame to a device of this MTU; then it comes back as it leaves.
@@ -86,7 +93,18 @@ impl Loaded {
         passed.set(mark.slot.into(), u64::from(mark.number), 0).unwrap();
     }
 
-    fn flows(&mut self) -> BpfMap<&mut aya::maps::MapData, Key, Value> {
+    /// The copies that have been made since the last call, and of which flows.
+    fn copies(&mut self) -> Vec<(u32, usize, Vec<u8>)> {
+        let mut copies = Vec::new();
+        while let Some(item) = self.ring.next() {
+            let copy = FlowCopy::decode(&item).unwrap();
+            assert!(monotonic_nanos() - copy.at < 60_000_000_000);
+            copies.push((copy.flow, copy.len, copy.frame.to_vec()));
+        }
+        copies
+    }
+
+    fn flows(&mut self) -> BpfMap<&mut MapData, Key, Value> {
         self.ebpf.map_mut("FLOWS").unwrap().try_into().unwrap()
     }
 }
@@ -109,7 +127,7 @@ fn key(packet: &Packet<'_>) -> Key {
 }
 
 fn value(packet: &Packet<'_>) -> Value {
-    let mut value = [0; 80];
+    let mut value = [0; 96];
     for (at, number) in [(0, EPOCH), (8, 3_600_000_000_000), (16, monotonic_nanos())] {
         value[at..at + 8].copy_from_slice(&number.to_ne_bytes());
     }
@@ -214,6 +232,56 @@ fn a_flow_waits_for_its_packets_that_went_up() {
     });
 }
 
+/// A copy of each size is whole, or as long as it may be.
+#[test]
+fn copies_have_room_for_packets_of_every_size() {
+    inside(|| {
+        let (src, dst) = ("10.0.0.1:1000".parse().unwrap(), "10.0.0.2:53".parse().unwrap());
+        for len in [0, 1, 99, 100, 101, 1472, 1473, 1508, 1509, 3000] {
+            let mut datagram = build::udp(src, dst, &vec![7; len]);
+            let mut loaded = Loaded::new(&mut datagram);
+            let offload = left_undone(&datagram, 0);
+            leave_checksum(&mut datagram, &offload);
+            loaded.value[COPIES].copy_from_slice(&1u32.to_ne_bytes());
+            loaded.value[MOST].copy_from_slice(&u32::MAX.to_ne_bytes());
+            let mut frame = [&FORGED[..], &[0; 6], &[8, 0], &datagram].concat();
+            assert!(loaded.carries(&mut frame, 0, 9000));
+            assert_eq!(loaded.copies(), [(1, datagram.len(), [&offload.encode()[..], &datagram].concat())]);
+        }
+    });
+}
+
+/// A copy that finds no room is counted, at its flow and for all; the packet is carried.
+#[test]
+fn copies_without_room_are_counted() {
+    inside(|| {
+        let mut datagram = build::udp("10.0.0.1:1000".parse().unwrap(), "10.0.0.2:53".parse().unwrap(), &[7; 1400]);
+        let mut loaded = Loaded::new(&mut datagram);
+        let offload = left_undone(&datagram, 0);
+        leave_checksum(&mut datagram, &offload);
+        loaded.value[52..54].copy_from_slice(&1500u16.to_ne_bytes());
+        loaded.value[COPIES].copy_from_slice(&1u32.to_ne_bytes());
+        loaded.value[MOST].copy_from_slice(&1000u32.to_ne_bytes());
+        loaded.put();
+        let number = |bytes: &[u8]| u64::from_ne_bytes(*bytes.first_chunk().unwrap());
+        let mut sent = 0;
+        while number(&loaded.flow()[MISSED]) < 5 {
+            loaded.run(&mut [&FORGED[..], &[0; 6], &[8, 0], &datagram].concat(), 0);
+            sent += 1;
+        }
+        let missed: Array<_, u64> = loaded.ebpf.map("MISSED").unwrap().try_into().unwrap();
+        assert_eq!(missed.get(&0, 0).unwrap(), 5);
+        assert_eq!(number(&loaded.flow()[PACKETS]), sent);
+        assert_eq!(loaded.copies().len() as u64, sent - 5);
+    });
+}
+
+/// Of both headers.
+fn headers(bytes: &[u8]) -> u16 {
+    let ip = if bytes[0] >> 4 == 6 { 40 } else { 20 };
+    (ip + usize::from(bytes[ip + 12] >> 4) * 4) as u16
+}
+
 #[test]
 fn what_the_program_carries_is_the_flow_that_was_decided() {
     const ROUNDS: usize = 50_000;
@@ -233,6 +301,7 @@ fn try_all(ends: &str, rounds: usize) {
         let offload = left_undone(&whole, 0);
         leave_checksum(&mut whole, &offload);
         let (mut carried, mut up) = (0, 0);
+        loaded.value[COPIES].copy_from_slice(&9u32.to_ne_bytes());
         for round in 0..rounds {
             let mut bytes = whole.clone();
             let is_tcp = bytes[if bytes[0] >> 4 == 6 { 6 } else { 9 }] == 6;
@@ -244,14 +313,21 @@ fn try_all(ends: &str, rounds: usize) {
             let mut frame = [&FORGED[..], &[0; 6], &kind, &bytes].concat();
             // About as long as the packets are, or far longer.
             let mtu = if round % 3 == 2 { 60 + random.below(120) as u16 } else { 1500 };
+            let most = if round % 5 == 4 { 1 + random.below(200) as u32 } else { u32::MAX };
+            loaded.value[MOST].copy_from_slice(&most.to_ne_bytes());
             if !loaded.carries(&mut frame, gso_size, mtu) {
                 up += 1;
+                assert_eq!(loaded.copies(), []);
                 assert_eq!(Mark::of(*frame.first_chunk().unwrap()), None, "{frame:02x?}");
                 continue;
             }
             carried += 1;
             assert_eq!((&frame[..12], &frame[14..]), (&ETHERNET[..], &bytes[..]), "it stays as it is");
             let offload = left_undone(&bytes, gso_size);
+            let hdr_len = if gso_size == 0 { 0 } else { headers(&bytes) };
+            let header = Offload { hdr_len, ..offload }.encode();
+            let kept = &bytes[..bytes.len().min(most as usize)];
+            assert_eq!(loaded.copies(), [(9, bytes.len(), [&header, kept].concat())], "{frame:02x?}");
             let packet = Packet::parse(&mut bytes, offload).unwrap_or_else(|error| panic!("{error:?}: {frame:02x?}"));
             assert_eq!(key(&packet), loaded.key, "{frame:02x?}");
             assert_eq!((packet.ttl(), packet.fragment()), (loaded.value[54], None), "{frame:02x?}");

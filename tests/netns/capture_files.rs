@@ -54,7 +54,7 @@ fn read(file: &std::path::Path) -> Value {
 }
 
 /// What a capture writes while something happens, from the first packet on.
-fn captured(lab: &Lab, arguments: &[&str], happens: impl FnOnce()) -> (Value, tempfile::TempDir) {
+pub(crate) fn captured(lab: &Lab, arguments: &[&str], happens: impl FnOnce()) -> (Value, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("lab.pcapng");
     let before = watchers(lab);

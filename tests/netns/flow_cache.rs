@@ -11,6 +11,7 @@ use serde_json::Value;
 use vnet::sys::netlink::Netlink;
 use vnet::sys::process::{ProcessId, Signal};
 
+use crate::capture_files::captured;
 use crate::lab::{Lab, NEVER, SOON, eventually, stdout};
 
 const A: &str = "10.1.1.4";
@@ -227,6 +228,64 @@ fn a_trace_sees_the_packets_of_known_flows() {
     assert_eq!((seen.len(), code), (20, 0));
     drop(trace);
     echo.settle(&lab);
+}
+
+/// Packets of a flow that are in a file or counted as missed there; and all that were sent, with those that came back.
+fn in_file(lab: &Lab, file: &Value) -> ([u64; 2], u64) {
+    let flows = lab.data(&["flows", "--port", "5000"]);
+    let flow = &flows.as_array().unwrap()[0];
+    let [sent, back] = ["packetsSent", "packetsReceived"].map(|field| flow[field].as_u64().unwrap());
+    let missed = file["faces"].as_array().unwrap().iter().map(|face| face["missed"].as_u64().unwrap()).sum();
+    ([file["packets"].as_array().unwrap().len() as u64, missed], sent + back)
+}
+
+#[test]
+fn a_capture_has_the_packets_of_known_flows() {
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    let echo = Echo::new(&lab, 5000);
+    let (file, _folder) = captured(&lab, &["a", "udp"], || {
+        echo.settle(&lab);
+        let daemon = daemon(&lab);
+        assert!(daemon.signal(Signal::STOP).unwrap());
+        let through = echo.exchange(100, NEVER);
+        assert!(daemon.signal(Signal::CONT).unwrap());
+        assert_eq!(through, 100, "they stay with the kernel");
+    });
+    let ([written, missed], all) = in_file(&lab, &file);
+    assert_eq!((written, missed), (all, 0));
+    let packets = file["packets"].as_array().unwrap();
+    let times: Vec<_> = packets.iter().map(|packet| packet["time"].as_u64().unwrap()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    for (at, packet) in packets.iter().enumerate() {
+        // There and back again.
+        assert_eq!(packet["way"], if at % 2 == 0 { 2 } else { 1 }, "{packet}");
+        // Headers, and a word of five letters.
+        assert_eq!((&packet["kept"], &packet["whole"]), (&33.into(), &33.into()), "{packet}");
+        assert!(packet["comment"].as_str().unwrap().starts_with("delivered\n"), "{packet}");
+    }
+    // Nothing is copied once nobody asks: what there is room for would be used up here.
+    echo.settle(&lab);
+    let (file, _folder) = captured(&lab, &["a", "tcp"], || assert_eq!(echo.exchange(100, SOON), 100));
+    assert_eq!(file["packets"].as_array().unwrap().len(), 0, "of another flow");
+}
+
+#[test]
+fn copies_that_find_no_room_are_counted_and_no_packet_waits_for_them() {
+    const SENT: usize = 20_000;
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    let echo = Echo::new(&lab, 5000);
+    let (file, _folder) = captured(&lab, &["a,b", "udp"], || {
+        echo.settle(&lab);
+        let before = counted(&lab, "b")[1];
+        let daemon = daemon(&lab);
+        assert!(daemon.signal(Signal::STOP).unwrap());
+        (0..SENT).for_each(|_| drop(echo.client.send(&[7; 1200])));
+        assert!(daemon.signal(Signal::CONT).unwrap());
+        assert_eq!(counted(&lab, "b")[1] - before, SENT as u64, "all are carried");
+    });
+    let ([written, missed], all) = in_file(&lab, &file);
+    assert_eq!(written + missed, all);
+    assert!(missed > 1000 && written > 5000, "{written} written, {missed} missed");
 }
 
 #[test]

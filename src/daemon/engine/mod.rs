@@ -113,9 +113,10 @@ impl Engine {
         let events = FlowEvents::default();
         let flows = Arc::new(flows);
         let port = tuns.iter().flat_map(|tun| &tun.queues).find_map(TunQueue::port);
-        let carried = port.map(|port| Carried::start(Arc::clone(port.cache()), Arc::clone(&flows)));
+        let taps = Arc::default();
+        let carried = port.map(|port| Carried::start(Arc::clone(port.cache()), Arc::clone(&flows), Arc::clone(&taps)));
         let carried = carried.transpose()?.map(Arc::new);
-        let tables = Tables { snapshot, flows, taps: Arc::default(), events, carried };
+        let tables = Tables { snapshot, flows, taps, events, carried };
         // A port or a worker reports its end once, so their number bounds what waits.
         let (sender, events) = unbounded();
         // Numbered in file order to begin with: the n-th attachment is port n.
@@ -342,7 +343,7 @@ impl Engine {
 
     /// The same with the packets' bytes, so many of each at most.
     pub fn capture(&self, pattern: Pattern, snap: usize) -> io::Result<CaptureWatch> {
-        let watch = CaptureWatch::new(Arc::clone(&self.tables.taps), pattern, snap);
+        let watch = CaptureWatch::new(&self.tables, pattern, snap);
         self.end_carrying();
         self.workers.refresh()?;
         Ok(watch)

@@ -1,0 +1,63 @@
+//! Copies of packets that the kernel carries, as its program makes them in a ring of memory.
+//!
+//! One idea: whoever reads takes all that wait. No call of the kernel is needed for it, and nothing wakes the reader.
+
+use std::fmt::{self, Debug, Formatter};
+use std::io;
+
+use aya::Ebpf;
+use aya::maps::{MapData, RingBuf};
+
+/// One copy: `struct copy` of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowCopy<'a> {
+    /// Monotonic nanoseconds.
+    pub at: u64,
+    /// The flow's [`copies`](super::flow_cache::Flow::copies).
+    pub flow: u32,
+    /// Bytes of the whole packet.
+    pub len: usize,
+    /// An offload header, and the packet's first bytes.
+    pub frame: &'a [u8],
+}
+
+/// Where the offload header begins; the packet begins ten bytes later.
+const HEADER: usize = 22;
+const PACKET: usize = 32;
+/// Copies that one call takes at most: more than there is room for.
+const MOST: usize = 1 << 17;
+
+/// The ring, and its only reader.
+pub(super) struct FlowCopies(RingBuf<MapData>);
+
+impl FlowCopies {
+    pub(super) fn map(object: &mut Ebpf, name: &str) -> io::Result<Self> {
+        let map = object.take_map(name).ok_or_else(|| io::Error::other(format!("no map {name}")))?;
+        RingBuf::try_from(map).map(Self).map_err(io::Error::other)
+    }
+
+    pub(super) fn take(&mut self, mut take: impl FnMut(&FlowCopy<'_>)) {
+        for _ in 0..MOST {
+            let Some(bytes) = self.0.next() else { return };
+            if let Some(copy) = FlowCopy::decode(&bytes) {
+                take(&copy);
+            }
+        }
+    }
+}
+
+impl Debug for FlowCopies {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str("FlowCopies")
+    }
+}
+
+impl<'a> FlowCopy<'a> {
+    /// None for bytes that the program does not write.
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let word = |at: usize| bytes.get(at..)?.first_chunk().map(|word| u32::from_ne_bytes(*word));
+        let at = u64::from_ne_bytes(*bytes.first_chunk()?);
+        let (flow, len, kept) = (word(8)?, word(12)? as usize, word(16)? as usize);
+        Some(Self { at, flow, len, frame: bytes.get(HEADER..PACKET + kept)? })
+    }
+}
