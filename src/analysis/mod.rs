@@ -47,7 +47,7 @@ pub use views::private_clouds::{
     AdminCredentials, CloudRouterRow, Endpoints, PrivateCloudRow, SegmentRow, private_clouds,
 };
 pub use views::public_addresses::{PublicAddressRow, public_addresses, public_addresses_of};
-pub use views::routes::{RouteRow, routes};
+pub use views::routes::{RouteRow, routes, routes_of};
 pub use views::rules::{Association, EffectiveGroup, RuleRow, rules};
 pub use views::snat::{PortUse, SnatRow, snat};
 pub use walk::branches::Branch;

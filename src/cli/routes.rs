@@ -19,12 +19,12 @@ use super::{Outcome, stopped, topology};
 /// Show the effective routes of a machine, an interface or a subnet
 ///
 /// The columns and, in json, the fields of `az network nic show-effective-route-table`. For a machine, its primary
-/// interface is used.
+/// interface is used. A point-to-site client has the routes that its gateway tells it of.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet routes web\n  vnet routes spoke1/app\n  \
     vnet routes contoso -t config/contoso-fabrikam.yaml -o json")]
 pub(super) struct Routes {
-    /// NODE, NODE/NIC or VNET/SUBNET
+    /// NODE, NODE/NIC or VNET/SUBNET; a site and a private cloud have routers of their own
     target: String,
     /// Answer from a topology file, a template, a dump or a plan instead of a running lab: no daemon, no root
     #[arg(short, long, value_name = "FILE")]
@@ -52,9 +52,8 @@ impl Routes {
             };
         };
         let (network, compiled) = topology::compiled(file, context)?;
-        let subnet = analysis::subnet(&network, &self.target).map_err(Failure::usage)?;
-        stopped::note(&self.target, Some(&network), context)?;
-        Ok(analysis::routes(&network, &compiled, subnet))
+        let rows = analysis::routes_of(&network, &compiled, &self.target).map_err(Failure::usage)?;
+        stopped::note(&self.target, Some(&network), context).map(|()| rows)
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Outage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detour {
     pub to: String,
-    /// Connections, or links of a circuit; empty where no path remains.
+    /// Connections, or links of a circuit, or the instance that a client has gone over to; empty where no path remains.
     pub by: Vec<String>,
 }
 
@@ -60,8 +60,21 @@ pub fn outage(network: &Network, learned: &Learned, away: &[String]) -> (Vec<Str
         let by = if links.is_empty() { by(false).map(|path| path.name.clone()).collect() } else { links };
         Detour { to: to.clone(), by }
     };
-    let detours = places.into_iter().map(detour).collect();
+    let detours = places.into_iter().map(detour).chain(moved(network, &before, learned)).collect();
     (down.into_iter().map(|path| path.name).collect(), detours)
+}
+
+/// Point-to-site clients that have gone over to another instance of their gateway (VPN-33).
+fn moved(network: &Network, before: &Learned, now: &Learned) -> Vec<Detour> {
+    let clients = (0..network.connections.len()).map(ConnectionIx).filter_map(|ix| {
+        let Remote::Client(client) = network.connection(ix).remote else { return None };
+        let instance = now.instance_of(network, ix);
+        let gateway = network.gateway(network.connection(ix).gateway);
+        let to = network.site(client).name.clone();
+        let by = || vec![format!("instance {} of {}", instance + 1, gateway.name)];
+        (instance != before.instance_of(network, ix)).then(|| Detour { to, by: by() })
+    });
+    clients.collect()
 }
 
 /// Connections that are up, then links of circuits.

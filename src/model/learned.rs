@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Attachment, CircuitIx, ConnectionIx, GatewayIx, Health, Network, PrefixMap, ProbeKey, Remote, Side};
+use super::{
+    Attachment, CircuitIx, Connection, ConnectionIx, GatewayIx, Health, Network, PrefixMap, ProbeKey, Remote, Side,
+};
 
 /// The state that the running system learns, as opposed to what the file configures.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,7 +97,7 @@ impl Learned {
     pub fn absence(&self, network: &Network, tunnel: ConnectionIx) -> Option<Absence> {
         let connection = network.connection(tunnel);
         let off = self.switched_off.contains(&Attachment::Tunnel(tunnel));
-        if self.instance_is_down(network, connection.gateway, connection.instance) {
+        if self.instance_is_down(network, connection.gateway, self.instance_of(network, tunnel)) {
             return Some(Absence::Instance);
         }
         match connection.remote {
@@ -106,6 +108,17 @@ impl Learned {
             }
             Remote::Circuit(_) => None,
         }
+    }
+
+    /// The active instance that a tunnel ends at. A point-to-site client goes over to another one while its own is away
+    /// (VPN-33).
+    pub fn instance_of(&self, network: &Network, tunnel: ConnectionIx) -> usize {
+        let Connection { gateway, instance, .. } = *network.connection(tunnel);
+        let is_there = |instance: &usize| !self.instance_is_down(network, gateway, *instance);
+        if !network.connection(tunnel).is_clients() || is_there(&instance) {
+            return instance;
+        }
+        (0..network.gateway(gateway).active_instances()).find(is_there).unwrap_or(instance)
     }
 
     /// Whether an active instance of a gateway has failed or is switched off.

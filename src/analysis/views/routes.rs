@@ -5,8 +5,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::analysis::query::target;
 use crate::compile::Compiled;
-use crate::model::{EffectiveRoute, Network, NextHopType, RouteSource, RouteState, SubnetIx};
+use crate::model::{
+    CloudIx, Customer, EffectiveRoute, GatewayIx, Network, NextHopType, RouteSource, RouteState, SiteIx, SubnetIx,
+};
+
+use super::watcher;
 
 /// One row of `az network nic show-effective-route-table`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +27,62 @@ pub struct RouteRow {
     pub destination_service_tags: Vec<String>,
     pub next_hop_ip_address: Vec<IpAddr>,
     pub next_hop_type: NextHopType,
+}
+
+/// The rows of `NODE`, `NODE/NIC` or `VNET/SUBNET`. Those of a point-to-site client are what its gateway tells it of. What
+/// has a router of its own has no such table, and the error says where its routes are.
+pub fn routes_of(network: &Network, compiled: &Compiled, target: &str) -> Result<Vec<RouteRow>, String> {
+    if let Some((cloud, segment)) = segment(network, target) {
+        return Err(watcher::in_segment(network, cloud, segment));
+    }
+    match network.customer_named(target) {
+        Some(Customer::Site(at)) => match network.site(at).client_of {
+            Some(gateway) => Ok(of_client(network, compiled, gateway, at)),
+            None => Err(elsewhere("site", &network.site(at).name)),
+        },
+        Some(Customer::Cloud(at)) => Err(elsewhere("private cloud", &network.cloud(at).name)),
+        Some(Customer::Segment(..)) | None => Ok(routes(network, compiled, target::subnet(network, target)?)),
+    }
+}
+
+/// A segment's node, or `CLOUD/SEGMENT`.
+fn segment(network: &Network, target: &str) -> Option<(CloudIx, usize)> {
+    if let Some(Customer::Segment(cloud, segment)) = network.customer_named(target) {
+        return Some((cloud, segment));
+    }
+    let (cloud, name) = target.split_once('/')?;
+    let (ix, cloud) = network.clouds().find(|(_, one)| one.name.eq_ignore_ascii_case(cloud))?;
+    let at = cloud.segments.iter().position(|segment| segment.name.eq_ignore_ascii_case(name))?;
+    Some((ix, at))
+}
+
+fn elsewhere(what: &str, name: &str) -> String {
+    format!(
+        "`{name}` is a {what}, which has a router of its own and no effective routes of Azure: `vnet exec {name} -- ip route` \
+         prints its routes"
+    )
+}
+
+/// What a client has over its tunnel, and the instance that the tunnel ends at as listings have it (VPN-44, SYS-09a).
+fn of_client(network: &Network, compiled: &Compiled, gateway: GatewayIx, client: SiteIx) -> Vec<RouteRow> {
+    let learned = compiled.learned();
+    let tunnel = network.tunnels_of(client).next();
+    let addresses = network.gateway_addresses(gateway);
+    let instance = tunnel.and_then(|tunnel| addresses.get(learned.instance_of(network, tunnel)).copied());
+    let is_up = tunnel.is_some_and(|tunnel| learned.tunnel_is_up(network, tunnel));
+    let row = |prefix| RouteRow {
+        name: None,
+        disable_bgp_route_propagation: false,
+        source: RouteSource::VirtualNetworkGateway,
+        state: if is_up { RouteState::Active } else { RouteState::Invalid },
+        address_prefix: vec![prefix],
+        destination_service_tags: Vec::new(),
+        next_hop_ip_address: instance.into_iter().collect(),
+        next_hop_type: NextHopType::VirtualNetworkGateway,
+    };
+    let mut prefixes = network.client_routes(gateway, learned);
+    prefixes.sort_unstable();
+    prefixes.into_iter().map(row).collect()
 }
 
 /// The rows of a subnet: Default, then gateway, then User rows, each by prefix (DIAG-02).

@@ -57,7 +57,7 @@ pub(in crate::analysis) fn standing(network: &Network, compiled: &Compiled, send
 }
 
 /// The workloads of a private cloud are no machines of a virtual network, and have one next hop.
-fn in_segment(network: &Network, at: CloudIx, segment: usize) -> String {
+pub(super) fn in_segment(network: &Network, at: CloudIx, segment: usize) -> String {
     let (cloud, segment) = (network.cloud(at), network.segment(at, segment));
     let (router, address) = (cloud.router_name(Tier::One(segment.router)), segment.gateway_address());
     format!(

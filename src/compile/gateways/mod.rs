@@ -257,7 +257,7 @@ impl Gateways {
 fn instances((network, learned): (&Network, &Learned), gateway: GatewayIx, over: &[ConnectionIx]) -> Vec<IpAddr> {
     let own = network.gateway(gateway);
     let up = preferred(over, |tunnel| learned.tunnel_is_up(network, *tunnel));
-    let mut leading: Vec<_> = up.into_iter().map(|tunnel| network.connection(tunnel).instance).collect();
+    let mut leading: Vec<_> = up.into_iter().map(|tunnel| learned.instance_of(network, tunnel)).collect();
     if over.is_empty() {
         leading = (0..own.active_instances()).collect();
     }

@@ -223,8 +223,7 @@ impl Answers {
 
     fn routes(&self, target: &str) -> Result<Vec<analysis::RouteRow>, String> {
         let published = self.engine.published();
-        let subnet = analysis::subnet(&published.network, target)?;
-        Ok(analysis::routes(&published.network, &published.compiled, subnet))
+        analysis::routes_of(&published.network, &published.compiled, target)
     }
 
     fn rules(&self, target: &str) -> Result<Vec<analysis::EffectiveGroup>, String> {

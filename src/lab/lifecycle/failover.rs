@@ -48,12 +48,14 @@ impl Lab<'_> {
         let (network, compiled) = (self.engine.network(), self.engine.compiled());
         let learned = compiled.learned();
         let tunnels = (0..network.connections.len()).map(ConnectionIx).filter_map(|tunnel| {
-            let (Connection { gateway, instance, .. }, at) = (network.connection(tunnel), Attachment::Tunnel(tunnel));
+            let (Connection { gateway, .. }, at) = (network.connection(tunnel), Attachment::Tunnel(tunnel));
+            // A client's tunnel goes over to another instance.
+            let instance = learned.instance_of(&network, tunnel);
             let fixed = network.gateway(*gateway).is_active_active() && network.bgp_over(tunnel).is_none();
             // One that is off leads nowhere as it is.
             let leads = fixed && !learned.switched_off.contains(&at);
             let (place, device) = self.site.guests.far(&network, at).filter(|_| leads)?;
-            Some((place, device, learned.instance_is_down(&network, *gateway, *instance)))
+            Some((place, device, learned.instance_is_down(&network, *gateway, instance)))
         });
         let done = tunnels.map(|(place, device, away)| {
             let bare = Device { routes: Vec::new(), ..device.clone() };

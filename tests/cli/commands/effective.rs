@@ -42,6 +42,38 @@ Default   Active   192.168.0.0/16    None
     assert_eq!((contoso.code, fabrikam.code), (0, 0));
 }
 
+/// VPN-44, AVS-06: what is beyond a gateway. A client has what its gateway tells it of; a segment has its Tier-1 router, a site
+/// a router of its own.
+#[test]
+fn vpn_44_routes_of_what_is_no_machine() {
+    let client = run("routes laptop -t config/point-to-site.yaml").stdout;
+    for prefix in ["10.1.0.0/16", "10.2.0.0/16", "10.99.0.0/16", "172.16.201.0/24", "192.168.50.0/24"] {
+        assert!(
+            client.lines().any(|row| row.contains(prefix) && row.ends_with("VirtualNetworkGateway  20.1.1.1")),
+            "{client}"
+        );
+    }
+    assert!(!client.contains("10.3.0.0/16"), "no peer without the gateway: {client}");
+    for target in ["sddc-web", "sddc/web"] {
+        let segment = run(&format!("routes {target} -t config/private-cloud-full.yaml"));
+        let words = "`sddc-web` is segment web of private cloud sddc";
+        assert!(
+            segment.stderr.contains(words) && segment.stderr.contains("sddc-T1, 10.176.1.1 (AVS-06)"),
+            "{}",
+            segment.stderr
+        );
+        assert_eq!(segment.code, 2);
+    }
+    let site = run("routes dc -t config/private-cloud-full.yaml");
+    assert!(
+        site.stderr.contains("`dc` is a site") && site.stderr.contains("`vnet exec dc -- ip route`"),
+        "{}",
+        site.stderr
+    );
+    let cloud = run("routes sddc -t config/private-cloud-full.yaml");
+    assert!(cloud.stderr.contains("`sddc` is a private cloud"), "{}", cloud.stderr);
+}
+
 #[test]
 fn diag_01_routes_have_arms_fields() {
     let table = json("routes web -t config/hub-spoke.yaml");
