@@ -142,11 +142,16 @@ fn peers(rows: &[PeerRow]) -> Table {
             format!("{:?}", row.state),
             row.connected_duration.clone(),
             row.routes_received.to_string(),
-            row.messages_sent.to_string(),
-            row.messages_received.to_string(),
+            count(row.messages_sent),
+            count(row.messages_received),
             row.last_error.clone().unwrap_or_default(),
         ]
     }))
+}
+
+/// Where no message is sent, none is counted.
+fn count(messages: Option<u64>) -> String {
+    messages.map_or_else(|| "none are sent".to_owned(), |messages| messages.to_string())
 }
 
 fn table(rows: &[RouteRow], refused: bool) -> Table {

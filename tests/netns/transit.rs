@@ -51,6 +51,9 @@ fn ars_06_from_circuit_to_tunnel() {
     let edges: Vec<_> = peers.as_array().unwrap().iter().filter(|row| row["asn"] == 12076).collect();
     assert_eq!(edges.len(), 2, "{peers}");
     assert!(edges.iter().all(|row| row["state"] == "Connected" && row["routesReceived"] == 1), "{peers}");
+    assert!(edges.iter().all(|row| row["messagesSent"].is_null()), "no session of messages, so no count of 0: {peers}");
+    let table = stdout(&lab.vnet(&["bgp", "peers", "er"]));
+    assert!(table.contains("none are sent"), "{table}");
     let names = lab.data(&["bgp", "peers", "rs"]);
     let names: Vec<_> = names.as_array().unwrap().iter().map(|row| row["node"].as_str().unwrap()).collect();
     assert!(names.contains(&"rs") && names.contains(&"rs#2"), "each instance by its name: {names:?}");

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::compile::Compiled;
 use crate::model::{CircuitIx, Network, Side};
 
-use super::connections::{ConnectionRow, row as connection};
+use super::connections::{self, ConnectionRow, row as connection};
 use super::private_clouds::{self, PrivateCloudRow};
 
 /// One circuit; a private cloud's own one too.
@@ -75,7 +75,9 @@ fn row(network: &Network, compiled: &Compiled, ix: CircuitIx) -> CircuitRow {
         authorization_use_status: if network.is_in_use(ix, one) { "InUse" } else { "Available" }.to_owned(),
     });
     let connections = circuit.reach.iter().map(|reach| {
-        let reason = network.reach_fault(ix, reach).map(|fault| fault.to_string());
+        let fault = network.reach_fault(ix, reach).map(|fault| fault.to_string());
+        let links = |end| connections::links_down(network, compiled, end);
+        let reason = fault.or_else(|| [ix, reach.peer].into_iter().find_map(links));
         ReachRow {
             name: reach.name.clone(),
             peer: network.circuit(reach.peer).name.clone(),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::compile::Compiled;
-use crate::model::{Connection, ConnectionIx, ConnectionStatus, Network, Remote, Side};
+use crate::model::{CircuitIx, Connection, ConnectionIx, ConnectionStatus, Network, Remote, Side};
 
 /// One tunnel: a connection of an active-active gateway has two.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,9 +28,8 @@ pub fn connections(network: &Network, compiled: &Compiled) -> Vec<ConnectionRow>
     all.map(|(at, connection)| row(network, compiled, at, connection)).collect()
 }
 
-/// Why a connection to a circuit carries nothing: both links of the circuit are down (ER-02). None if one is up.
-fn links_down(network: &Network, compiled: &Compiled, connection: &Connection) -> Option<String> {
-    let Remote::Circuit(circuit) = connection.remote else { return None };
+/// Why a circuit carries nothing: both its links are down (ER-02). None if one is up.
+pub(super) fn links_down(network: &Network, compiled: &Compiled, circuit: CircuitIx) -> Option<String> {
     let absence = |side| compiled.learned().link_absence(network, circuit, side);
     let [primary, secondary] = Side::BOTH.map(absence);
     let (absence, _) = primary.zip(secondary)?;
@@ -50,7 +49,9 @@ pub(in crate::analysis) fn row(
         Remote::Circuit(circuit) => ("ExpressRoute", &network.circuit(circuit).name),
         Remote::Client(client) => ("VPNClient", &network.site(client).name),
     };
-    let reason = compiled.learned().why_down(network, at).or_else(|| links_down(network, compiled, connection));
+    let circuit = if let Remote::Circuit(circuit) = connection.remote { Some(circuit) } else { None };
+    let links = || links_down(network, compiled, circuit?);
+    let reason = compiled.learned().why_down(network, at).or_else(links);
     ConnectionRow {
         name: connection.name.clone(),
         virtual_network_gateway: gateway.name.clone(),

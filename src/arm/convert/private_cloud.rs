@@ -3,6 +3,8 @@
 //! A connection names that circuit by an id which only Azure knows. In a dump the cloud says it; in a template it is the
 //! one that `reference(…).circuit.expressRouteID` returned.
 
+use std::collections::HashMap;
+
 use ipnet::IpNet;
 
 use crate::arm::Node;
@@ -10,6 +12,7 @@ use crate::arm::notes::NoteKind;
 use crate::arm::store::{Entry, ancestor};
 use crate::arm::template::circuit_of_cloud;
 
+use super::names::Rule;
 use super::table::{Table, Use, deep, items, property, reference, scalar, text};
 use super::text::Out;
 use super::{Converter, entry};
@@ -111,7 +114,8 @@ pub(super) fn private_cloud(converter: &mut Converter<'_>, one: &Entry) -> Optio
     let mut map = vec![entry("name", converter.own_name(one))];
     map.extend(converter.object(body, &CLOUD));
     let networks = items(body, "workloadNetworks").iter().flat_map(|network| items(network, "segments"));
-    let segments: Vec<_> = networks.filter_map(|node| segment(converter, node)).collect();
+    let mut routers = HashMap::new();
+    let segments: Vec<_> = networks.filter_map(|node| segment(converter, node, &mut routers)).collect();
     if !segments.is_empty() {
         map.push(entry("segments", Out::list(segments)));
     }
@@ -136,8 +140,23 @@ fn authorization(converter: &mut Converter<'_>, node: &Node) -> Out {
     Out::map(vec![entry("name", converter.child_name(node)), entry("authorizationKey", Out::scalar(key))]).at(&node.at)
 }
 
+/// The name of a Tier-1 router, which is a node of the lab: two clouds may have routers of one name. `known` are those of
+/// the cloud.
+fn router(converter: &mut Converter<'_>, node: &Node, own: &str, known: &mut HashMap<String, String>) -> String {
+    if let Some(name) = known.get(&own.to_lowercase()) {
+        return name.clone();
+    }
+    let name = converter.names.free("virtualMachines", own, None, Rule::Label(63));
+    if name != own {
+        let message = format!("router `{own}` is called `{name}` here: each node of a lab has a name of its own");
+        converter.note(&node.at, NoteKind::MadeUp, message);
+    }
+    known.insert(own.to_lowercase(), name.clone());
+    name
+}
+
 /// A segment's range is that of its gateway.
-fn segment(converter: &mut Converter<'_>, node: &Node) -> Option<Out> {
+fn segment(converter: &mut Converter<'_>, node: &Node, routers: &mut HashMap<String, String>) -> Option<Out> {
     let gateway = deep(node, &["subnet", "gatewayAddress"]);
     let range = gateway.and_then(scalar).and_then(|gateway| gateway.parse::<IpNet>().ok());
     let Some((gateway, range)) = gateway.zip(range) else {
@@ -151,7 +170,8 @@ fn segment(converter: &mut Converter<'_>, node: &Node) -> Option<Out> {
     if let Some(router) = text(node, "connectedGateway").as_deref().and_then(|path| path.rsplit('/').next())
         && !router.is_empty()
     {
-        map.push(entry("connectedGateway", Out::scalar(router.to_owned())));
+        let name = self::router(converter, node, router, routers);
+        map.push(entry("connectedGateway", Out::scalar(name)));
     }
     map.extend(converter.object(node, &SEGMENT));
     Some(Out::map(map).at(&node.at))

@@ -11,7 +11,7 @@ use super::circuits::CustomerLinks;
 use super::expressroute_rib::{Exchange, ExpressRoutePath, NextRouter, underlay};
 use super::view::{Origin, PeerRow, PeerState, RouteRow, WEIGHT};
 
-/// The sessions of ExpressRoute gateways with edges: of each circuit two (ER-01). Their messages are not counted.
+/// The sessions of ExpressRoute gateways with edges: of each circuit two (ER-01). There are no messages to count.
 pub fn gateway_peers(network: &Network, learned: &Learned) -> Vec<PeerRow> {
     let exchange = Exchange::of(network, learned);
     let links = CustomerLinks::of(network, learned, &exchange);
@@ -45,8 +45,8 @@ fn edges(
             state: if fault.is_none() { PeerState::Connected } else { PeerState::Connecting },
             connected_duration: String::new(),
             routes_received: u32::try_from(received(over, neighbor)).unwrap_or(u32::MAX),
-            messages_sent: 0,
-            messages_received: 0,
+            messages_sent: None,
+            messages_received: None,
             last_error: fault,
         }
     };

@@ -29,8 +29,9 @@ pub struct PeerRow {
     /// Days, hours, minutes and seconds: `1.02:03:04`.
     pub connected_duration: String,
     pub routes_received: u32,
-    pub messages_sent: u64,
-    pub messages_received: u64,
+    /// None between an ExpressRoute gateway and an edge: inside Azure routes are worked out, and no message is sent.
+    pub messages_sent: Option<u64>,
+    pub messages_received: Option<u64>,
     /// Why there is no session, or the one before ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
@@ -89,8 +90,8 @@ fn peer_row(node: &Node, peer: &Peer, speaker: Option<&Speaker>, now: Instant) -
         },
         connected_duration: connected.map_or_else(String::new, |since| duration(now.saturating_duration_since(since))),
         routes_received: status.as_ref().map_or(0, |status| status.routes_received),
-        messages_sent: status.as_ref().map_or(0, |status| status.counters.messages_sent),
-        messages_received: status.as_ref().map_or(0, |status| status.counters.messages_received),
+        messages_sent: Some(status.as_ref().map_or(0, |status| status.counters.messages_sent)),
+        messages_received: Some(status.as_ref().map_or(0, |status| status.counters.messages_received)),
         last_error: one_number(node, peer)
             .or_else(|| status.and_then(|status| status.last_ending).map(|ending| ending.to_string())),
     }
