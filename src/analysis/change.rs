@@ -348,9 +348,11 @@ impl Edit {
     /// Adds an address that answers in a private cloud's segment.
     pub(super) fn add_to_segment(&mut self, at: CloudIx, segment: usize, address: IpAddr) {
         let IpAddr::V4(address) = address else { return };
-        let addresses = &mut self.network.private_clouds[at.0].segments[segment].addresses;
+        let cloud = &mut self.network.private_clouds[at.0];
+        let place = cloud.place(segment);
+        let addresses = &mut cloud.segments[segment].addresses;
         addresses.push(address);
-        let path = format!("privateClouds[{}].segments[{segment}].addresses[{}]", at.0, addresses.len() - 1);
+        let path = format!("privateClouds[{}].segments[{place}].addresses[{}]", at.0, addresses.len() - 1);
         self.note(path, Some(address.to_string()));
     }
 

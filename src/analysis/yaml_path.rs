@@ -38,6 +38,10 @@ pub(super) fn rule(owner: RuleOwner, rule: usize) -> String {
     match owner {
         RuleOwner::Nsg(nsg) => format!("{}.securityRules[{rule}]", self::nsg(nsg)),
         RuleOwner::Collection(at) => format!("{}.rules[{rule}]", collection(at)),
+        RuleOwner::Firewall { cloud, policy } => {
+            let policy = policy.map(|policy| format!("[{policy}].rules[{rule}]")).unwrap_or_default();
+            format!("privateClouds[{}].distributedFirewall{policy}", cloud.0)
+        }
     }
 }
 

@@ -140,6 +140,9 @@ fn heading(group: &EffectiveGroup) -> String {
     let places = &group.association;
     let place = [("subnet", &places.subnet), ("NIC", &places.network_interface)];
     let place = place.into_iter().find_map(|(kind, place)| Some(format!("{kind} {}", place.as_ref()?.id)));
+    if let Some(cloud) = &places.private_cloud {
+        return format!("Distributed firewall of private cloud {}", cloud.id);
+    }
     match (&group.network_security_group, &places.network_manager, place) {
         (Some(nsg), _, Some(place)) => format!("NSG {} on {place}", nsg.id),
         (Some(nsg), _, None) => format!("NSG {}", nsg.id),

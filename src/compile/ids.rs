@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use crate::dataplane::{NicId, PortId, Share};
-use crate::model::{Attachment, Network, NicIx, SubnetIx, VnetIx};
+use crate::model::{Attachment, CloudIx, Network, NicIx, SubnetIx, VnetIx};
 
 use super::{RuleIds, Sender};
 
@@ -79,6 +79,11 @@ impl Ids {
     /// What the flow records in a virtual network count against.
     pub fn share(&self, vnet: VnetIx) -> Share {
         self.shares.get(vnet.0).copied().unwrap_or(Share(vnet.0 as u16))
+    }
+
+    /// The same for a private cloud, counted from the other end.
+    pub fn share_of_cloud(&self, cloud: CloudIx) -> Share {
+        Share(u16::MAX - cloud.0 as u16)
     }
 
     pub fn rules(&self) -> &RuleIds {

@@ -227,8 +227,15 @@ fn nic(
         Sender::Internet => return beyond(learned, ids, Attachment::Internet, DEFAULT_MTU),
         Sender::Tunnel(tunnel) => return beyond(learned, ids, Attachment::Tunnel(tunnel), TUNNEL_MTU),
         Sender::Platform(vnet) => return beyond(learned, ids, Attachment::Platform(vnet), DEFAULT_MTU),
-        Sender::Edge(_) | Sender::CircuitLink(..) | Sender::CloudRouter(..) | Sender::Segment(..) => {
+        Sender::Edge(_) | Sender::CircuitLink(..) | Sender::CloudRouter(..) => {
             return beyond(learned, ids, sender.attachment(), DEFAULT_MTU);
+        }
+        Sender::Segment(cloud, machine) => {
+            return gateways::private_cloud::machine(
+                (network, ids, acls),
+                (cloud, machine),
+                beyond(learned, ids, sender.attachment(), DEFAULT_MTU),
+            );
         }
         // What it sends itself is an answer of its kernel's or BGP.
         Sender::Gateway(gateway) => (network.gateway(gateway).subnet, true, false),
@@ -279,8 +286,8 @@ fn port(network: &Network, ids: &Ids, attachment: Attachment) -> PortId {
 fn absent() -> Nic {
     Nic {
         port: PortId::NONE,
-        vnet: VnetId(u32::MAX),
-        subnet: SubnetId(u32::MAX),
+        vnet: VnetId::NONE,
+        subnet: SubnetId::NONE,
         fib: FibId(u32::MAX),
         fib_beside_tcp: FibId(u32::MAX),
         forwarding: false,

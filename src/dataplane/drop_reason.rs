@@ -63,6 +63,8 @@ drop_reasons! {
         take another path, or at the flow's idle time (NSG-21).",
     // The route.
     AdminRule: "A security admin rule denies it: look at the admin rule collections of the VNet (ADM-01).",
+    DistributedFirewall: "A rule of a private cloud's distributed firewall drops it: look at the cloud's distributedFirewall, \
+        or ask `vnet rules` of the machine (AVS-12).",
     NoRoute: "No effective route of the sender's subnet contains the destination: look at its effective routes (RSEL-01).",
     NextHopNone: "The route's next hop is None: look at the subnet's route table, or at a missing peering behind a system \
         None route (UDR-16, SYS-04).",

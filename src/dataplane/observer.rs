@@ -16,12 +16,14 @@ pub enum Direction {
     Outbound,
 }
 
-/// The owner of the rules: the VNet's administrators (security admin rules), or an NSG of a NIC or a subnet.
+/// The owner of the rules: the VNet's administrators (security admin rules), an NSG of a NIC or a subnet, or the
+/// distributed firewall of a private cloud.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FilterPlace {
     Admin,
     Nic,
     Subnet,
+    Distributed,
 }
 
 /// Why a NIC let a packet pass or not, in one direction.

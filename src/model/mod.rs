@@ -7,6 +7,7 @@ mod admin;
 mod advertised;
 mod attach;
 mod counted;
+mod distributed_firewall;
 mod existing;
 mod express_route;
 mod extent;
@@ -44,6 +45,7 @@ pub use admin::{
 pub use advertised::{Advertised, TunnelEnd};
 pub use attach::{Attach, AttachNamespace};
 pub use counted::counted;
+pub use distributed_firewall::{DistributedFirewall, FirewallCategory, FirewallPolicy, FirewallRule, FirewallService};
 pub use existing::Existing;
 pub use express_route::{
     Authorization, CircuitEnd, CircuitFault, CircuitIx, CircuitTier, Customer, EDGE_ASN, ExpressRouteCircuit,

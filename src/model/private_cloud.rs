@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::programs::Program;
-use super::{Attachment, CircuitIx, Network};
+use super::{Attachment, CircuitIx, DistributedFirewall, Network};
 
 /// Index of a private cloud in [`Network::private_clouds`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,6 +29,7 @@ pub struct PrivateCloud {
     pub tier0: String,
     pub tier1: Vec<String>,
     pub segments: Vec<Segment>,
+    pub firewall: DistributedFirewall,
     pub internet: CloudInternet,
     pub run: Program,
 }
@@ -61,11 +62,13 @@ impl fmt::Display for CloudInternet {
     }
 }
 
-/// A segment of NSX-T, behind a Tier-1 router (AVS-06).
+/// A segment of NSX-T, behind a Tier-1 router (AVS-06). One that lists its machines is here once for each of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     pub name: String,
-    /// What the node of its workloads is called: `sddc-web`.
+    /// The machine of this entry. None stands for all workloads of the segment.
+    pub machine: Option<String>,
+    /// What the node of its workloads is called: `sddc-web`, or `sddc-web1` of one machine.
     pub node: String,
     pub prefix: Ipv4Net,
     /// Its Tier-1 router, by its index in [`PrivateCloud::tier1`].
@@ -159,7 +162,18 @@ impl PrivateCloud {
 
     /// What it advertises to its circuit.
     pub fn prefixes(&self) -> Vec<IpNet> {
-        self.networks().chain(self.segments.iter().map(|segment| IpNet::V4(segment.prefix))).collect()
+        self.networks().chain(self.ranges().map(|segment| IpNet::V4(segment.prefix))).collect()
+    }
+
+    /// The place in the file of an entry's segment.
+    pub fn place(&self, segment: usize) -> usize {
+        self.ranges().take_while(|other| other.prefix != self.segments[segment].prefix).count()
+    }
+
+    /// Every segment once.
+    pub fn ranges(&self) -> impl Iterator<Item = &Segment> {
+        let is_first = |at: usize| self.segments[..at].iter().all(|before| before.prefix != self.segments[at].prefix);
+        self.segments.iter().enumerate().filter(move |(at, _)| is_first(*at)).map(|(_, segment)| segment)
     }
 
     /// Each router, the Tier-0 router first.
@@ -184,7 +198,7 @@ impl PrivateCloud {
         match tier {
             Tier::Zero => (0..self.tier1.len()).map(|router| link(router, 0)).collect(),
             Tier::One(router) => {
-                let segments = self.segments.iter().filter(|segment| segment.router == router);
+                let segments = self.ranges().filter(|segment| segment.router == router);
                 let own = segments.map(|it| Ipv4Net::new_assert(it.gateway_address(), it.prefix.prefix_len()));
                 [link(router, 1)].into_iter().chain(own).collect()
             }
@@ -246,7 +260,7 @@ impl Network {
     /// The ranges of the segments of a circuit's private cloud: its managers and hosts reach them by the circuit's edge.
     pub fn segments_behind(&self, circuit: CircuitIx) -> impl Iterator<Item = IpNet> {
         let cloud = self.cloud_on(circuit).map(|(_, cloud)| cloud);
-        cloud.into_iter().flat_map(|cloud| &cloud.segments).map(|segment| IpNet::V4(segment.prefix))
+        cloud.into_iter().flat_map(PrivateCloud::ranges).map(|segment| IpNet::V4(segment.prefix))
     }
 
     /// The routers of private clouds and their segments. A cloud without a segment has no Tier-1 router, and nothing to
@@ -277,6 +291,7 @@ mod tests {
         let block = "10.175.0.0/22".parse().unwrap();
         let segment = Segment {
             name: "s".to_owned(),
+            machine: None,
             node: "sddc-s".to_owned(),
             prefix: "10.176.1.0/24".parse().unwrap(),
             router: 0,
@@ -290,6 +305,7 @@ mod tests {
             tier0: "sddc-T0".to_owned(),
             tier1: vec!["sddc-T1".to_owned()],
             segments: vec![segment],
+            firewall: DistributedFirewall::default(),
             internet: CloudInternet::Disabled,
             run: Program::default(),
         };

@@ -70,7 +70,7 @@ impl Bench {
         let name = |rule: vnet::compile::ListedRule| {
             let owner = match rule.owner {
                 vnet::compile::RuleOwner::Nsg(nsg) => network.network_security_groups[nsg.0].name.as_str(),
-                vnet::compile::RuleOwner::Collection(_) => "org",
+                vnet::compile::RuleOwner::Collection(_) | vnet::compile::RuleOwner::Firewall { .. } => "org",
             };
             format!("{owner} {}", rule.name)
         };

@@ -314,6 +314,19 @@ fn what_is_left_out_has_a_place() {
     }
 }
 
+/// AVS-12: no template has the rules of NSX-T or the machines of a segment.
+#[test]
+fn a_distributed_firewall_is_left_out_with_a_word() {
+    let text = fs::read_to_string("config/distributed-firewall.yaml").unwrap();
+    let said = arm::export(&text).unwrap().omissions;
+    for message in [
+        "`virtualMachines` is of the lab alone",
+        "NSX-T Manager keeps `distributedFirewall`, and no template reaches it",
+    ] {
+        assert!(said.iter().any(|one| one.path.starts_with("privateClouds[0]") && one.message == message), "{said:?}");
+    }
+}
+
 /// Bicep has a symbol for each resource, and refers by it.
 #[test]
 fn bicep_refers_by_symbols() {

@@ -105,6 +105,7 @@ fn rule_line(network: &Network, rule: &EffectiveRule) -> String {
         match rule.owner {
             RuleOwner::Nsg(nsg) => network.network_security_groups[nsg.0].name.as_str(),
             RuleOwner::Collection(at) => network.network_managers[at.manager].name.as_str(),
+            RuleOwner::Firewall { cloud, .. } => network.cloud(cloud).name.as_str(),
         },
         rule.name,
         set(&matches.src),

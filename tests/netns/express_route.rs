@@ -389,8 +389,15 @@ fn avs_07_a_private_cloud_speaks_bgp_by_itself() {
     assert_eq!(connection()["connectionStatus"], "NotConnected");
     let listed = stdout(&lab.vnet(&["circuit", "ls"]));
     assert!(listed.contains("hub-sddc NotConnected: both links of sddc-circuit are down"), "{listed}");
+    let reach = || lab.data(&["circuit", "ls"])[1]["connections"][0].clone();
+    assert_eq!(reach()["circuitConnectionStatus"], "Disconnected", "GR-02: nothing reaches the other circuit");
+    assert!(reach()["reason"].as_str().unwrap().contains("both links of sddc-circuit are down"), "{}", reach());
     assert!(lab.vnet(&["circuit", "fail", "sddc-circuit", "--seconds", "0"]).status.success());
     assert_eq!(connection()["connectionStatus"], "Connected");
+    assert_eq!(reach()["circuitConnectionStatus"], "Connected");
+    assert!(lab.vnet(&["circuit", "fail", "er-london", "--seconds", "3600"]).status.success());
+    assert!(reach()["reason"].as_str().unwrap().contains("both links of er-london are down"), "at the far end too");
+    assert!(lab.vnet(&["circuit", "fail", "er-london", "--seconds", "0"]).status.success());
     becomes("sddc", "both are back", &|rows| rows.iter().all(|row| row["state"] == "Connected"));
 }
 
@@ -434,4 +441,43 @@ fn avs_10_managers_and_hosts_answer_by_themselves() {
     let applied = lab.apply(&example(own));
     assert!(applied.status.success(), "{}", stderr(&applied));
     assert!(get("https://10.175.0.2/", &[]).contains("vCenter"), "by itself again");
+}
+
+/// AVS-12: what is counted and recorded of a machine's rules in a running lab: flows by node, hits by rule, drops with the rule;
+/// a rule that has gone from the file leaves the rest of the counters.
+#[test]
+fn avs_12_a_distributed_firewall_is_counted() {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/distributed-firewall.yaml")).unwrap();
+    let text = text.replace("name: distributed-firewall\n", "");
+    let Some(lab) = Lab::up(&text) else { return };
+    let hits = |node: &str, direction: &str, rule: &str| {
+        let groups = lab.data(&["rules", node])["value"].clone();
+        assert_eq!(groups[0]["association"]["privateCloud"]["id"], "sddc");
+        let rules = groups[0]["effectiveSecurityRules"].as_array().unwrap().clone();
+        let is_it = |row: &&Value| row["name"] == rule && row["direction"] == direction;
+        rules.iter().find(is_it).unwrap()["hits"].as_u64().unwrap()
+    };
+    let clients = "securityPolicies/clients/clients-by-http";
+    lab.assert_ping("app", "10.176.1.11");
+    assert_eq!(hits("sddc-web1", "Inbound", clients), 1);
+    let flows = lab.data(&["flows", "sddc-web1"]);
+    let flow = flows.as_array().unwrap().iter().find(|flow| flow["protocol"] == "Icmp").unwrap().clone();
+    assert_eq!(
+        (&flow["nic"], &flow["direction"], &flow["sourceAddress"]),
+        (&"web".into(), &"Inbound".into(), &"10.90.1.4".into())
+    );
+    assert_eq!(flow["rules"][0], format!("sddc {clients}"), "{flow}");
+
+    let apart = "securityPolicies/three-tier/web-apart";
+    lab.exec("sddc-web1", &["ping", "-c1", "-W1", "10.176.1.12"]);
+    assert_eq!(hits("sddc-web1", "Outbound", apart), 1);
+    assert_eq!(hits("sddc-web2", "Inbound", apart), 0, "it never left its sender");
+    let drops = stdout(&lab.vnet(&["drops"]));
+    assert!(drops.contains("DistributedFirewall") && drops.contains(&format!("sddc {apart}")), "{drops}");
+
+    let applied = lab.apply(&text.replace("name: quarantine", "name: isolation"));
+    assert!(applied.status.success(), "{}", stderr(&applied));
+    assert_eq!(hits("sddc-web1", "Inbound", clients), 1, "the rule is the same");
+    let unused = stdout(&lab.vnet(&["rules", "--unused"]));
+    assert!(unused.contains("isolation/web2-stays-inside") && !unused.contains("clients-by-http"), "{unused}");
 }

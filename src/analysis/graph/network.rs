@@ -64,7 +64,7 @@ fn outside(network: &Network, customer: Customer) -> Node {
         }
         Customer::Cloud(ix) | Customer::Segment(ix, _) => {
             let cloud = network.cloud(ix);
-            let segments = cloud.segments.iter().map(|segment| format!("{} {}", segment.name, segment.prefix));
+            let segments = cloud.ranges().map(|segment| format!("{} {}", segment.name, segment.prefix));
             let lines = few(std::iter::once(cloud.block.to_string()).chain(segments));
             Node { lines, ..Node::new(NodeKind::PrivateCloud, name) }
         }

@@ -57,6 +57,11 @@ fn finding(names: Names<'_>, owner: RuleOwner, at: usize, covering: &[String]) -
             let collection = names.network.rule_collection(collection);
             (&collection.rules[at].name, &collection.name, "ADM-02")
         }
+        RuleOwner::Firewall { cloud, policy } => {
+            let policies = &names.network.cloud(cloud).firewall.policies;
+            let policy = policies.iter().find(|one| Some(one.place) == policy).expect("a custom rule has a policy");
+            (&policy.rules[at].name, &policy.name, "AVS-12")
+        }
     };
     let overruled = covering.iter().any(|name| name.starts_with(ADMIN)) && matches!(owner, RuleOwner::Nsg(_));
     let by: Vec<_> =
@@ -71,7 +76,12 @@ fn finding(names: Names<'_>, owner: RuleOwner, at: usize, covering: &[String]) -
         help: if overruled {
             "remove it, or have the administrators allow what it is for: that comes to the NSGs".to_owned()
         } else {
-            format!("remove it, or give it a lower priority number than {by}")
+            match owner {
+                RuleOwner::Firewall { .. } => format!("remove it, or put it before {by}"),
+                RuleOwner::Nsg(_) | RuleOwner::Collection(_) => {
+                    format!("remove it, or give it a lower priority number than {by}")
+                }
+            }
         },
     }
 }
@@ -86,6 +96,12 @@ fn index(names: Names<'_>, rule: &EffectiveRule) -> Option<usize> {
         RuleOwner::Collection(at) => {
             // `COLLECTION/RULE`
             names.network.rule_collection(at).rules.iter().position(|candidate| candidate.name == short(name))
+        }
+        RuleOwner::Firewall { cloud, policy } => {
+            // `POLICY/RULE`
+            let mut policies = names.network.cloud(cloud).firewall.policies.iter();
+            let policy = policies.find(|one| Some(one.place) == policy)?;
+            policy.rules.iter().position(|candidate| candidate.name == short(name))
         }
     }
 }

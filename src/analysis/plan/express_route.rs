@@ -1,6 +1,9 @@
 //! ExpressRoute circuits and private clouds as objects that a plan can compare.
 
-use crate::model::{Authorization, ExpressRouteCircuit, GlobalReach, Network, PrivateCloud, Segment, Tier};
+use crate::model::{
+    Authorization, ExpressRouteCircuit, FirewallPolicy, FirewallRule, FirewallService, GlobalReach, Network, PortRange,
+    PrivateCloud, Segment, Tier,
+};
 
 use super::gateways::key;
 use super::objects::{Object, list, or_none};
@@ -46,14 +49,41 @@ fn cloud(network: &Network, cloud: &PrivateCloud) -> Object {
     let segment = |segment: &Segment| {
         let router = cloud.router_name(Tier::One(segment.router));
         let program = if segment.run.is_none() { String::new() } else { format!(" run {}", segment.run) };
-        format!("{} {} {} at {router}{program}", segment.name, segment.prefix, list(&segment.addresses))
+        let name = segment.machine.as_ref().map_or_else(String::new, |machine| format!("/{machine}"));
+        format!("{}{name} {} {} at {router}{program}", segment.name, segment.prefix, list(&segment.addresses))
     };
+    let rule = |(policy, rule): (&FirewallPolicy, &FirewallRule)| firewall_rule(cloud, policy, rule);
     let mut properties = vec![
         ("networkBlock", cloud.block.to_string()),
         ("segments", list(&cloud.segments.iter().map(segment).collect::<Vec<_>>())),
+        ("distributedFirewall", list(&cloud.firewall.rules().map(rule).collect::<Vec<_>>())),
         ("internet", cloud.internet.to_string()),
         ("run", cloud.run.to_string()),
     ];
     properties.extend(joined(network, network.circuit(cloud.circuit)));
     Object { kind: "privateClouds", name: cloud.name.clone(), properties }
+}
+
+/// In the words of the file; `ANY` and `IN_OUT` are left out.
+fn firewall_rule(cloud: &PrivateCloud, policy: &FirewallPolicy, rule: &FirewallRule) -> String {
+    let ports = |ranges: &[PortRange]| {
+        let all: Vec<_> = ranges.iter().map(|range| format!("{}-{}", range.first, range.last)).collect();
+        all.join(",")
+    };
+    let service = |one: &FirewallService| {
+        format!("{:?} {} to {}", one.protocol, ports(&one.source_ports), ports(&one.destination_ports))
+    };
+    let services = rule.services.iter().flatten().map(service).collect::<Vec<_>>();
+    let machines = rule.scope.iter().flatten().map(|at| cloud.segments[*at].node.clone()).collect::<Vec<_>>();
+    let mut words = vec![
+        format!("{:?} {}", policy.category, policy.sequence_number),
+        format!("{}/{}", policy.name, rule.name),
+        format!("{:?}", rule.action),
+    ];
+    words.extend(rule.direction.map(|direction| format!("{direction:?}")));
+    words.extend(rule.sources.as_ref().map(|ranges| format!("from {}", list(ranges))));
+    words.extend(rule.destinations.as_ref().map(|ranges| format!("to {}", list(ranges))));
+    words.extend((!services.is_empty()).then(|| format!("services {}", list(&services))));
+    words.extend((!machines.is_empty()).then(|| format!("scope {}", list(&machines))));
+    words.join(" ")
 }

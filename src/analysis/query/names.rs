@@ -209,6 +209,7 @@ impl<'a> Names<'a> {
             FilterPlace::Admin => format!("VNet {}", self.network.vnet(self.vnet(nic)).name),
             FilterPlace::Nic => format!("NIC {}", self.nic(nic)),
             FilterPlace::Subnet => format!("subnet {}", subnet_name(self.network, self.subnet(nic))),
+            FilterPlace::Distributed => format!("machine {}", self.nic(nic)),
         };
         format!("{owner} on {place}, rule {}", rule.name)
     }
@@ -221,6 +222,9 @@ impl<'a> Names<'a> {
                 let manager = &self.network.network_managers[at.manager];
                 let configuration = &manager.security_admin_configurations[at.configuration].name;
                 format!("security admin configuration {configuration} of network manager {}", manager.name)
+            }
+            RuleOwner::Firewall { cloud, .. } => {
+                format!("distributed firewall of private cloud {}", self.network.cloud(cloud).name)
             }
         }
     }

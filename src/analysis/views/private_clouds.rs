@@ -43,7 +43,7 @@ pub struct CloudRouterRow {
 #[serde(rename_all = "camelCase")]
 pub struct SegmentRow {
     pub name: String,
-    /// What the node of its workloads is called.
+    /// What the node of its workloads is called. A segment that lists its machines has a row for each.
     pub node: String,
     pub address_prefix: Ipv4Net,
     pub connected_gateway: String,

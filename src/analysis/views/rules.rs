@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::analysis::query::names::{Names, address_field, subnet_name};
 use crate::analysis::query::stand_in::{self, StandIn};
 use crate::analysis::query::{nic_of, primary, target, vm};
-use crate::compile::{Compiled, EffectiveRule, RuleOwner, written_addresses};
+use crate::compile::{Compiled, EffectiveRule, RuleOwner, Sender, written_addresses};
 use crate::dataplane::{Action, NicId, ProtocolMatch, RuleId};
-use crate::model::{AddressPrefix, Direction, Network, NicIx};
+use crate::model::{AddressPrefix, Customer, Direction, Network, NicIx};
 use crate::wire::Protocol;
 
 use super::peerings::Reference;
@@ -42,6 +42,9 @@ pub struct Association {
     pub subnet: Option<Reference>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_interface: Option<Reference>,
+    /// Of its distributed firewall (AVS-12).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_cloud: Option<Reference>,
 }
 
 /// One effective rule.
@@ -79,10 +82,14 @@ pub fn rules(
     target: &str,
     hits: impl Fn(RuleId) -> Option<u64>,
 ) -> Result<Vec<EffectiveGroup>, String> {
+    let names = Names { network, compiled };
+    if let Some(Customer::Segment(cloud, machine)) = network.customer_named(target) {
+        let machine = compiled.ids().nic(Sender::Segment(cloud, machine));
+        return Ok(machine.map_or_else(Vec::new, |machine| distributed(names, machine, hits)));
+    }
     if stand_in::has_no_rules(network, target) {
         return Ok(Vec::new());
     }
-    let names = Names { network, compiled };
     let subnet = match interface(network, compiled, target) {
         Ok(nic) => return Ok(groups(names, nic, true, hits)),
         Err(error) => target::subnet(network, target).map_err(|_| error)?,
@@ -131,6 +138,24 @@ fn groups(names: Names<'_>, nic: NicId, own: bool, hits: impl Fn(RuleId) -> Opti
     groups
 }
 
+/// A machine's entry of its cloud's distributed firewall, if one is written.
+fn distributed(names: Names<'_>, nic: NicId, hits: impl Fn(RuleId) -> Option<u64>) -> Vec<EffectiveGroup> {
+    let Names { network, compiled } = names;
+    let tables = compiled.snapshot.nic(nic);
+    let mut groups: Vec<EffectiveGroup> = Vec::new();
+    for (acl, direction) in [(tables.inbound.nic, Direction::Inbound), (tables.outbound.nic, Direction::Outbound)] {
+        for rule in acl.into_iter().flat_map(|acl| compiled.effective_rules(acl)) {
+            let cloud = Some(Reference { id: owner_name(network, rule.rule.owner).to_owned() });
+            let association = Association { private_cloud: cloud, ..none() };
+            if groups.is_empty() {
+                groups.push(EffectiveGroup::of(network, rule.rule.owner, association));
+            }
+            groups[0].push(network, rule, direction, hits(rule.rule.id));
+        }
+    }
+    groups
+}
+
 fn none() -> Association {
     Association::default()
 }
@@ -140,6 +165,7 @@ fn owner_name(network: &Network, owner: RuleOwner) -> &str {
     match owner {
         RuleOwner::Nsg(nsg) => &network.network_security_groups[nsg.0].name,
         RuleOwner::Collection(at) => &network.network_managers[at.manager].name,
+        RuleOwner::Firewall { cloud, .. } => &network.cloud(cloud).name,
     }
 }
 
@@ -160,7 +186,7 @@ impl EffectiveGroup {
     fn of(network: &Network, owner: RuleOwner, association: Association) -> Self {
         let network_security_group = match owner {
             RuleOwner::Nsg(_) => Some(Reference { id: owner_name(network, owner).to_owned() }),
-            RuleOwner::Collection(_) => None,
+            RuleOwner::Collection(_) | RuleOwner::Firewall { .. } => None,
         };
         let (effective_security_rules, tag_map) = Default::default();
         Self { network_security_group, association, effective_security_rules, tag_map }

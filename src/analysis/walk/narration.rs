@@ -195,7 +195,7 @@ impl Teller<'_> {
                     (false, _, _) => "denies",
                     (true, Action::AlwaysAllow, _) => "always allows, no NSG is asked",
                     (true, _, FilterPlace::Admin) => "allows, the NSGs are asked",
-                    (true, _, FilterPlace::Nic | FilterPlace::Subnet) => "allows",
+                    (true, _, FilterPlace::Nic | FilterPlace::Subnet | FilterPlace::Distributed) => "allows",
                 };
                 let priority = decider.priority;
                 (self.names.rule(nic, place, acl, rule), format!("{way}: {verb}, priority {priority}"))
@@ -340,9 +340,10 @@ impl Teller<'_> {
     fn culprit(&self, leg: &Leg, reason: DropReason) -> String {
         let arrived = leg.arrived().unwrap_or(leg.from);
         match reason {
-            DropReason::NsgOutbound | DropReason::NsgInbound | DropReason::AdminRule => {
-                self.denial(leg).unwrap_or_else(|| self.nic(arrived))
-            }
+            DropReason::NsgOutbound
+            | DropReason::NsgInbound
+            | DropReason::AdminRule
+            | DropReason::DistributedFirewall => self.denial(leg).unwrap_or_else(|| self.nic(arrived)),
             DropReason::NotForwarding => format!("{} without enableIPForwarding", self.nic(arrived)),
             DropReason::SpoofedSource => format!("{} without enableIPForwarding", self.nic(leg.from)),
             DropReason::PeeringAccess => self.flag(leg, reason, "allowVirtualNetworkAccess"),

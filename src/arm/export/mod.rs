@@ -185,6 +185,10 @@ impl Exporter<'_> {
                 self.omit(key, &format!("`{key}` is of the lab alone"));
                 return None;
             }
+            Give::Elsewhere(place) => {
+                self.omit(key, &format!("{place} keeps `{key}`, and no template reaches it"));
+                return None;
+            }
             Give::Made => {
                 self.omit(key, &format!("Azure makes `{key}` itself"));
                 return None;

@@ -25,14 +25,17 @@ pub(super) static ROUTE_SERVER: Table = Table {
     complete: route_server,
 };
 static AUTHORIZATION: Table = Table::of(&[("authorizationKey", Give::Made)]);
-static SEGMENT: Table =
-    Table { keys: &[("addresses", Give::Lab), ("run", Give::Lab), ("sandbox", Give::Lab)], complete: segment };
+static SEGMENT: Table = Table {
+    keys: &[("addresses", Give::Lab), ("virtualMachines", Give::Lab), ("run", Give::Lab), ("sandbox", Give::Lab)],
+    complete: segment,
+};
 pub(super) static CLOUD: Table = Table {
     keys: &[
         ("sku", Give::Beside),
         ("authorizations", Give::Apart(&AUTHORIZATION)),
         ("globalReachConnections", Give::Apart(&tables::PLAIN)),
         ("workloadNetworks/segments", Give::Apart(&SEGMENT)),
+        ("distributedFirewall", Give::Elsewhere("NSX-T Manager")),
         ("run", Give::Lab),
         ("sandbox", Give::Lab),
     ],

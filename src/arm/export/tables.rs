@@ -28,6 +28,8 @@ pub(super) enum Give {
     Beside,
     /// Azure has nothing like it.
     Lab,
+    /// Something that no template reaches has it.
+    Elsewhere(&'static str),
     /// Azure makes it.
     Made,
     /// A circuit, or that of a private cloud.

@@ -8,9 +8,10 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::bgp::topology::expressroute_rib::Exchange;
+use crate::compile::nsg::Acls;
 use crate::compile::{Ids, Sender};
-use crate::dataplane::{Gateway, GatewayId, NextHop};
-use crate::model::{CloudIx, Learned, Network, PrivateCloud, Side, Tier};
+use crate::dataplane::{Gateway, GatewayId, NextHop, Nic, SubnetId};
+use crate::model::{CloudIx, Direction, Learned, Network, PrivateCloud, Side, Tier};
 
 use super::express_route::{edge_id, router_beyond};
 
@@ -52,7 +53,7 @@ fn tier0(
     exchange: &Exchange,
     (ix, cloud): (CloudIx, &PrivateCloud),
 ) -> Vec<(IpNet, Vec<NextHop>)> {
-    let inward = cloud.segments.iter().map(|segment| {
+    let inward = cloud.ranges().map(|segment| {
         let router = router_id(network, ix, Tier::One(segment.router));
         (IpNet::V4(segment.prefix), vec![NextHop::Gateway(router)])
     });
@@ -73,9 +74,33 @@ fn tier1(
     own: usize,
 ) -> Vec<(IpNet, Vec<NextHop>)> {
     let segments = cloud.segments.iter().enumerate().filter(|(_, segment)| segment.router == own);
-    let connected = segments.filter_map(|(at, segment)| {
-        Some((IpNet::V4(segment.prefix), vec![NextHop::Tunnel(ids.nic(Sender::Segment(ix, at))?)]))
+    let connected = segments.flat_map(|(at, segment)| {
+        let way = ids.nic(Sender::Segment(ix, at)).map(NextHop::Tunnel);
+        let prefixes = match &segment.machine {
+            None => vec![segment.prefix],
+            Some(_) => segment.addresses.iter().map(|address| Ipv4Net::from(*address)).collect(),
+        };
+        prefixes.into_iter().filter_map(move |prefix| Some((IpNet::V4(prefix), vec![way?])))
     });
+    // Where machines are listed, no other address of the range answers.
+    let listed = cloud.ranges().filter(|segment| segment.router == own && segment.machine.is_some());
+    let empty = listed.map(|segment| (IpNet::V4(segment.prefix), vec![NextHop::None]));
     let above = vec![NextHop::Gateway(router_id(network, ix, Tier::Zero))];
-    connected.chain([(IpNet::V4(Ipv4Net::default()), above)]).collect()
+    connected.chain(empty).chain([(IpNet::V4(Ipv4Net::default()), above)]).collect()
+}
+
+/// A machine of a segment as packets meet it: a bare end of a tunnel, and its firewall and the number of its segment
+/// (AVS-12).
+pub(in crate::compile) fn machine(
+    (network, ids, acls): (&Network, &Ids, &mut Acls<'_, '_>),
+    (cloud, machine): (CloudIx, usize),
+    mut nic: Nic,
+) -> Nic {
+    let segments = &network.cloud(cloud).segments;
+    let first = segments.iter().position(|other| other.prefix == segments[machine].prefix);
+    let mut filters = |direction| acls.filters(Sender::Segment(cloud, machine), direction);
+    nic.subnet = first.map_or(SubnetId::NONE, |first| SubnetId(first as u32));
+    (nic.outbound, nic.inbound) = (filters(Direction::Outbound), filters(Direction::Inbound));
+    nic.flows.share = ids.share_of_cloud(cloud);
+    nic
 }

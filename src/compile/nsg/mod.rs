@@ -2,9 +2,11 @@
 //!
 //! One idea: an NSG means something else in each subnet, since tags do; so an ACL is an NSG in one direction seen
 //! through one subnet's tags, without the rules for application groups that the interface is not in (ASG-04); and
-//! interfaces that see the same share it. It ends with Azure's default rules. The admin rules of a VNet are an ACL too.
+//! interfaces that see the same share it. It ends with Azure's default rules. The admin rules of a VNet are an ACL too, and
+//! so is what a private cloud's distributed firewall says at one machine.
 
 mod admin;
+mod distributed;
 mod groups;
 pub(super) mod platform;
 pub(super) mod rule_ids;
@@ -20,7 +22,7 @@ use foldhash::fast::RandomState;
 
 use crate::dataplane::{Acl, AclId, AclRule, Action, Filters, ProtocolMatch, RuleId, RulesMark};
 use crate::model::{
-    Access, AddressPrefix, AdminRule, CollectionIx, Direction, Network, NsgIx, PortRange, SecurityProtocol,
+    Access, AddressPrefix, AdminRule, CloudIx, CollectionIx, Direction, Network, NsgIx, PortRange, SecurityProtocol,
     SecurityRule, ServiceTag, SubnetIx,
 };
 use crate::wire::Protocol;
@@ -45,11 +47,16 @@ pub struct RuleRef {
     pub id: RuleId,
 }
 
-/// The NSG or the collection that has a rule.
+/// The NSG, the collection or the private cloud that has a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RuleOwner {
     Nsg(NsgIx),
     Collection(CollectionIx),
+    Firewall {
+        cloud: CloudIx,
+        /// Its place in the file. None has the default rule.
+        policy: Option<usize>,
+    },
 }
 
 /// A rule with its tags expanded.
@@ -146,6 +153,9 @@ impl<'a, 'r> Acls<'a, 'r> {
     }
 
     pub(super) fn filters(&mut self, sender: Sender, direction: Direction) -> Filters {
+        if let Sender::Segment(cloud, machine) = sender {
+            return self.distributed(cloud, machine, direction);
+        }
         let Some((subnet, nic)) = sender.guest(self.network) else { return Filters::default() };
         let of_nic = nic.and_then(|nic| self.network.nic(nic).network_security_group);
         let of_subnet = self.network.subnet(subnet).network_security_group;
@@ -158,6 +168,14 @@ impl<'a, 'r> Acls<'a, 'r> {
         let collections = admin::collections(self.network, subnet.vnet);
         let admin = (!collections.is_empty()).then(|| self.acl(Source::Admin(collections), direction, subnet));
         Filters { admin, nic, subnet: of_subnet }
+    }
+
+    /// Of a machine of a private cloud: what its firewall has, if any is written.
+    fn distributed(&mut self, cloud: CloudIx, machine: usize, direction: Direction) -> Filters {
+        let is_written = self.network.cloud(cloud).firewall.is_written();
+        let rules = || distributed::rules(self.network, self.ids, (cloud, machine), direction);
+        let nic = is_written.then(rules).map(|rules| self.push(rules));
+        Filters { nic, ..Filters::default() }
     }
 
     /// Stands for the rules of those that flush (NSG-23).

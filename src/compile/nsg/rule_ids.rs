@@ -9,7 +9,7 @@ use crate::compile::RuleOwner;
 use crate::dataplane::RuleId;
 use crate::model::{Direction, Network, NsgIx, SecurityRule};
 
-use super::{admin, default_rules, rule_name};
+use super::{admin, default_rules, distributed, rule_name};
 
 /// The numbers of one network's security rules, for all that [`listed_rules`] lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct ListedRule {
 }
 
 impl ListedRule {
-    /// One that every security group has (NSG-06).
+    /// One that every security group or distributed firewall has (NSG-06, AVS-12).
     pub fn is_default(&self) -> bool {
         self.name.starts_with("defaultSecurityRules/")
     }
@@ -49,7 +49,7 @@ impl FromIterator<(ListedRule, RuleId)> for RuleIds {
 }
 
 /// Every rule of a network that packets can meet: each group's own in file order and its default rules, then admin
-/// rules.
+/// rules, then those of distributed firewalls.
 pub fn listed_rules(network: &Network) -> impl Iterator<Item = ListedRule> {
     let groups = network.network_security_groups.iter().enumerate();
     let of_groups = groups.flat_map(|(index, group)| {
@@ -69,5 +69,9 @@ pub fn listed_rules(network: &Network) -> impl Iterator<Item = ListedRule> {
             name: admin::name(network, at, rule),
         })
     });
-    of_groups.chain(of_managers)
+    let both = [Direction::Inbound, Direction::Outbound];
+    let of_clouds = network
+        .distributed_firewalls()
+        .flat_map(move |firewall| both.into_iter().flat_map(move |direction| distributed::listed(firewall, direction)));
+    of_groups.chain(of_managers).chain(of_clouds)
 }

@@ -1,5 +1,7 @@
 //! An effective rule's address fields as the file has them, before tags and groups were expanded.
 
+use ipnet::{IpNet, Ipv4Net};
+
 use crate::compile::{RuleOwner, RuleRef};
 use crate::model::{AddressPrefix, Direction, Network, SecurityRule};
 
@@ -18,7 +20,21 @@ pub fn written_addresses(
         }
         RuleOwner::Nsg(nsg) => addresses(&network.network_security_groups[nsg.0].rules, name, direction),
         RuleOwner::Collection(at) => addresses(&network.rule_collection(at).rules, name, direction),
+        RuleOwner::Firewall { policy: None, .. } => Some((vec![AddressPrefix::Any], vec![AddressPrefix::Any])),
+        RuleOwner::Firewall { cloud, policy: Some(policy) } => {
+            let mut rules = network.cloud(cloud).firewall.rules();
+            let (_, rule) = rules.find(|(of, rule)| of.place == policy && rule.name == name)?;
+            Some((ranges(rule.sources.as_deref()), ranges(rule.destinations.as_deref())))
+        }
     }
+}
+
+/// Of a distributed firewall's rule, whose names are ranges already.
+fn ranges(ranges: Option<&[Ipv4Net]>) -> Vec<AddressPrefix> {
+    ranges.map_or_else(
+        || vec![AddressPrefix::Any],
+        |ranges| ranges.iter().map(|range| AddressPrefix::Prefix(IpNet::V4(*range))).collect(),
+    )
 }
 
 fn addresses<A>(

@@ -4,6 +4,7 @@
 
 pub(super) mod admin;
 mod attach;
+pub(super) mod distributed_firewall;
 mod dns;
 mod emulation;
 pub(super) mod express_route;

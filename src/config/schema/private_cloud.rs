@@ -11,6 +11,7 @@ use crate::config::yaml::tree::Node;
 use crate::config::yaml::values::{address, dns_label, prefix, resource_name};
 
 use super::Name;
+use super::distributed_firewall::{Policy, policy};
 use super::express_route::{Authorization, GlobalReach, authorization, cloud_reach};
 use super::program::program;
 use super::public_address::ignore;
@@ -20,6 +21,7 @@ pub(in crate::config) struct PrivateCloud {
     pub name: Name,
     pub block: Option<Spanned<IpNet>>,
     pub segments: Vec<Segment>,
+    pub firewall: Vec<Policy>,
     pub internet: CloudInternet,
     pub authorizations: Vec<Authorization>,
     pub reach: Vec<GlobalReach>,
@@ -32,6 +34,14 @@ pub(in crate::config) struct Segment {
     /// The name of its Tier-1 router.
     pub gateway: Name,
     pub addresses: Option<Spanned<Vec<Spanned<IpAddr>>>>,
+    pub machines: Vec<Machine>,
+    pub run: Program,
+}
+
+/// A machine of a segment, which is a node of its own.
+pub(in crate::config) struct Machine {
+    pub name: Name,
+    pub address: Option<Spanned<IpAddr>>,
     pub run: Program,
 }
 
@@ -43,6 +53,7 @@ pub(in crate::config) fn private_cloud(node: &Node, report: &mut Report) -> Opti
             name: f.required("name", dns_label(32)),
             block: f.required("networkBlock", prefix),
             segments: f.list("segments", segment),
+            firewall: f.list("distributedFirewall", policy),
             internet: f.optional("internet", internet).map_or_else(CloudInternet::default, |state| state.value),
             authorizations: f.list("authorizations", authorization),
             reach: f.list("globalReachConnections", cloud_reach),
@@ -56,11 +67,29 @@ fn internet(node: &Node, report: &mut Report) -> Option<CloudInternet> {
 }
 
 fn segment(node: &Node, report: &mut Report) -> Option<Segment> {
-    record(node, report, "a segment", |f| Segment {
-        name: f.required("name", resource_name(80)),
-        prefix: f.required("addressPrefix", prefix),
-        gateway: f.optional("connectedGateway", dns_label(63)),
-        addresses: f.optional("addresses", list_of(address)),
+    record(node, report, "a segment", |f| {
+        let segment = Segment {
+            name: f.required("name", resource_name(80)),
+            prefix: f.required("addressPrefix", prefix),
+            gateway: f.optional("connectedGateway", dns_label(63)),
+            addresses: f.optional("addresses", list_of(address)),
+            machines: f.list("virtualMachines", machine),
+            run: program(f),
+        };
+        if !segment.machines.is_empty()
+            && let Some(key) = ["addresses", "run", "sandbox"].into_iter().find(|key| f.has(key))
+        {
+            let message = format!("`{key}` stands beside `virtualMachines`, which have their own");
+            f.report.error(f.key(key), message).rule("AVS-12").help("move it into one of the machines");
+        }
+        segment
+    })
+}
+
+fn machine(node: &Node, report: &mut Report) -> Option<Machine> {
+    record(node, report, "a machine of a segment", |f| Machine {
+        name: f.required("name", dns_label(32)),
+        address: f.required("address", address),
         run: program(f),
     })
 }

@@ -14,6 +14,7 @@ mod bgp;
 mod classic;
 mod cloud;
 mod connection;
+mod distributed_firewall;
 mod express_route;
 mod extent;
 mod filter;

@@ -10,6 +10,7 @@ use crate::config::yaml::diagnostic::{Report, Spanned};
 use crate::model::{CircuitIx, PrivateCloud, Segment, VirtualNetwork};
 
 use super::address::intersect;
+use super::distributed_firewall;
 use super::express_route::{Circuits, authorizations, of_cloud, own_circuit, v4};
 use super::names::or_unnamed;
 
@@ -42,6 +43,7 @@ pub(super) fn add(document: &Document, vnets: &[VirtualNetwork], all: &mut Circu
         let cloud = or_unnamed(&written.name);
         let (tier1, segments) = segments(written, block, report);
         all.made.push(of_cloud(name, PrivateCloud::links(block), authorizations(&written.authorizations)));
+        let firewall = distributed_firewall::firewall(&written.firewall, (&cloud, &segments), report);
         all.clouds.push(PrivateCloud {
             tier0: tier0(&cloud),
             name: cloud,
@@ -49,6 +51,7 @@ pub(super) fn add(document: &Document, vnets: &[VirtualNetwork], all: &mut Circu
             circuit: CircuitIx(all.made.len() - 1),
             tier1,
             segments,
+            firewall,
             internet: written.internet,
             run: written.run.clone(),
         });
@@ -99,10 +102,17 @@ pub(super) fn nodes(cloud: &written::PrivateCloud) -> Vec<Name> {
             routers.push(router);
         }
     }
-    let segments = cloud.segments.iter().filter_map(|one| one.name.as_ref());
+    let own = |one: &written::Segment| {
+        if one.machines.is_empty() { vec![one.name.clone()] } else { machine_names(one) }
+    };
+    let segments = cloud.segments.iter().flat_map(own).flatten();
     let segments = segments.map(|one| at(node(&name.value, &one.value), one.at));
     let edge = (!cloud.segments.is_empty()).then(|| at(tier0(&name.value), name.at));
     edge.into_iter().chain(routers).chain(segments).collect()
+}
+
+fn machine_names(segment: &written::Segment) -> Vec<Name> {
+    segment.machines.iter().map(|machine| machine.name.clone()).collect()
 }
 
 fn tier0(cloud: &str) -> String {
@@ -131,19 +141,69 @@ fn segments(written: &written::PrivateCloud, block: Ipv4Net, report: &mut Report
         let router = one.gateway.as_ref().map_or_else(|| tier1(&cloud), |name| name.value.clone());
         let known = routers.iter().position(|known| is_same(known, &router));
         let name = or_unnamed(&one.name);
-        made.push(Segment {
+        let all = Segment {
             node: node(&cloud, &name),
             name,
+            machine: None,
             prefix,
             router: known.unwrap_or(routers.len()),
             addresses,
             run: one.run.clone(),
-        });
+        };
+        if one.machines.is_empty() {
+            made.push(all);
+        } else {
+            made.extend(machines(one, (&cloud, &all), report));
+        }
         if known.is_none() {
             routers.push(router);
         }
     }
     (routers, made)
+}
+
+/// A segment that lists its machines, once for each.
+fn machines(written: &written::Segment, (cloud, segment): (&str, &Segment), report: &mut Report) -> Vec<Segment> {
+    let mut taken: Vec<Ipv4Addr> = Vec::new();
+    let machine = |machine: &written::Machine| {
+        let name = or_unnamed(&machine.name);
+        let address = machine.address.as_ref();
+        let host = address.and_then(|address| host(address, segment.prefix, report));
+        if let Some((host, at)) = host.zip(address.map(|address| address.at)) {
+            if taken.contains(&host) {
+                report
+                    .error(at, format!("another machine of segment `{}` has {host}", segment.name))
+                    .rule("AVS-06")
+                    .expected("an address of its own for each machine");
+            }
+            taken.push(host);
+        }
+        Segment {
+            node: node(cloud, &name),
+            machine: Some(name),
+            addresses: host.into_iter().collect(),
+            run: machine.run.clone(),
+            ..segment.clone()
+        }
+    };
+    written.machines.iter().map(machine).collect()
+}
+
+/// An address of a segment that a machine may have.
+fn host(address: &Spanned<IpAddr>, prefix: Ipv4Net, report: &mut Report) -> Option<Ipv4Addr> {
+    let router = Ipv4Addr::from_bits(prefix.network().to_bits() + 1);
+    match address.value {
+        IpAddr::V4(host) if prefix.contains(&host) && host != router => Some(host),
+        other => {
+            let is_router = other == IpAddr::V4(router);
+            let what = if is_router { "the address of the segment's Tier-1 router" } else { "not in the segment" };
+            report
+                .error(address.at, format!("{other} is {what}"))
+                .rule("AVS-06")
+                .expected(format!("an address of {prefix} other than {router}"));
+            None
+        }
+    }
 }
 
 /// A segment's range and the addresses that answer in it. A host without an address is the first after its router.
@@ -169,21 +229,8 @@ fn range(
             .expected("a range of its own for each segment");
         return None;
     }
-    let router = Ipv4Addr::from_bits(prefix.network().to_bits() + 1);
-    let mut addresses = Vec::new();
-    for address in written.addresses.iter().flat_map(|addresses| &addresses.value) {
-        match address.value {
-            IpAddr::V4(host) if prefix.contains(&host) && host != router => addresses.push(host),
-            other => {
-                let is_router = other == IpAddr::V4(router);
-                let what = if is_router { "the address of the segment's Tier-1 router" } else { "not in the segment" };
-                report
-                    .error(address.at, format!("{other} is {what}"))
-                    .rule("AVS-06")
-                    .expected(format!("an address of {prefix} other than {router}"));
-            }
-        }
-    }
+    let listed = written.addresses.iter().flat_map(|addresses| &addresses.value);
+    let mut addresses: Vec<_> = listed.filter_map(|address| host(address, prefix, report)).collect();
     if written.addresses.is_none() {
         addresses.extend(prefix.hosts().nth(1));
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::analysis;
 use crate::azure::Utc;
+use crate::compile::Sender;
 use crate::daemon::engine::{Engine, Published};
 use crate::daemon::wall_clock::WallClock;
 use crate::dataplane::{Cursor, Direction, FlowEvent, FlowRecord, FlowState, NicId, Timestamp};
@@ -209,10 +210,15 @@ pub(in crate::daemon) fn protocol_name(number: u8) -> String {
     known.unwrap_or_else(|| number.to_string())
 }
 
-/// A machine and its interface, or a VNet and its subnet; none for an interface that has gone.
+/// A machine and its interface or its segment, or a VNet and its subnet; none for an interface that has gone.
 pub(in crate::daemon) fn place(published: &Published, nic: NicId) -> Option<(&str, &str)> {
     let network = &published.network;
-    let (subnet, nic) = published.compiled.ids().sender(nic)?.guest(network)?;
+    let sender = published.compiled.ids().sender(nic)?;
+    if let Sender::Segment(cloud, machine) = sender {
+        let machine = network.segment(cloud, machine);
+        return Some((&machine.node, &machine.name));
+    }
+    let (subnet, nic) = sender.guest(network)?;
     Some(match nic.map(|nic| network.nic(nic)) {
         Some(nic) => (&network.vm(nic.virtual_machine).name, &nic.name),
         None => (&network.vnet(subnet.vnet).name, &network.subnet(subnet).name),

@@ -42,6 +42,8 @@ enum Scope {
     Nsg(String),
     /// And its configuration.
     Manager(String, String),
+    /// A private cloud.
+    Firewall(String),
 }
 
 /// The numbers of the network that takes the running one's place.
@@ -114,6 +116,7 @@ fn key(network: &Network, rule: &ListedRule) -> Key {
             let configuration = &manager.security_admin_configurations[at.configuration];
             Scope::Manager(manager.name.to_lowercase(), configuration.name.to_lowercase())
         }
+        RuleOwner::Firewall { cloud, .. } => Scope::Firewall(network.cloud(cloud).name.to_lowercase()),
     };
     (scope, rule.direction, rule.name.to_lowercase())
 }
@@ -122,6 +125,7 @@ fn owner(network: &Network, owner: RuleOwner) -> &str {
     match owner {
         RuleOwner::Nsg(nsg) => &network.network_security_groups[nsg.0].name,
         RuleOwner::Collection(at) => &network.network_managers[at.manager].name,
+        RuleOwner::Firewall { cloud, .. } => &network.cloud(cloud).name,
     }
 }
 

@@ -3,6 +3,8 @@
 //! One idea: a gateway is a router within one leg. It counts a hop (FAB-05) and uses its subnet's routes; where those
 //! lead to itself, it uses its own. Packets to the gateway itself, or without hops left, go to its own kernel, which
 //! answers. Hops are counted when all is decided: until then the packet stays as it came.
+//!
+//! The machines of a private cloud's segments are at the ends of tunnels too. They alone have rules there (AVS-12).
 
 use crate::dataplane::{
     Deciders, Direction, DropReason, Edge, FrontendId, Gateway, GatewayId, NextHop, NicId, Observer, Owner, PoolId,
@@ -103,14 +105,19 @@ impl Leg<'_> {
             return Err(DropReason::TrafficSelector);
         }
         let Some(nat) = own.nat(tunnel) else {
+            let sent = self.out_of_machine(tunnel, &view, observer)?;
+            if let Some(neighbour) = self.neighbour(own, tunnel, &view) {
+                return self.into_tunnel(neighbour, (sent, &view, &view), packet, observer);
+            }
             if let Some(exit) = self.beyond(gateway, &view).filter(|exit| packet.ttl() > exit.hops) {
                 let departure = self.pass_routers(&exit, tunnel, &view, packet, observer)?;
+                self.commit(sent.map(|sent| (sent, &view)), None, observer)?;
                 for _ in 0..exit.hops {
                     packet.count_hop();
                 }
                 return self.leave(exit.edge, exit.router, departure, packet, observer);
             }
-            let passed = self.pass_on(gateway, (tunnel, None), (&view, &view), packet, observer)?;
+            let passed = self.pass_on(gateway, (tunnel, sent), (&view, &view), packet, observer)?;
             return Ok(passed.write(None, packet));
         };
         let renamed = self.rename(tunnel, (&nat.near, &nat.far), &view, packet, observer);
@@ -191,19 +198,17 @@ impl Leg<'_> {
                     if !self.snapshot.gateway(gateway).carries(tunnel, view.tuple.src, view.tuple.dst) {
                         return Err(DropReason::TrafficSelector);
                     }
-                    let nic = self.snapshot.nic(tunnel);
-                    check::size(packet, nic)?;
+                    check::size(packet, self.snapshot.nic(tunnel))?;
                     let nat = self.snapshot.gateway(gateway).nat(tunnel);
                     let renamed = nat
                         .map(|nat| self.rename(tunnel, (&nat.far, &nat.near), named, packet, observer))
                         .transpose()?;
-                    self.commit(sent.map(|sent| (sent, view)), None, observer)?;
+                    let port = self.into_tunnel(tunnel, (sent, view, named), packet, observer)?;
                     if sent.is_none() && from != own {
                         // From tunnel to tunnel: every loop between gateways and sites takes such a turn.
                         self.flows.loops.watch(from, packet, self.now);
                     }
-                    observer.step(Step::Arrive { nic: tunnel });
-                    return Ok(Passed { port: nic.port, hops, rewrite: None, renamed });
+                    return Ok(Passed { port, hops, rewrite: None, renamed });
                 }
             }
         }

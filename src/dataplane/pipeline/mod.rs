@@ -32,6 +32,7 @@
 mod admit;
 mod balance;
 mod check;
+mod distributed;
 mod edge;
 mod fast_path;
 mod gateway;

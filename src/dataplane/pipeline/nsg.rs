@@ -55,7 +55,9 @@ impl<O: Observer> Evaluation<'_, O> {
     /// Whether this is traffic to the platform's services, which passes even if ordinary rules deny it (NSG-30).
     #[inline]
     pub(super) fn is_platform_service(&self) -> bool {
-        self.direction == Direction::Outbound && is_platform_service(self.tuple)
+        self.direction == Direction::Outbound
+            && is_platform_service(self.tuple)
+            && self.snapshot.nic(self.nic).is_in_vnet()
     }
 
     /// The platform's services are always allowed, unless a rule names them by tag and denies them (NSG-30).
@@ -93,7 +95,8 @@ impl<O: Observer> Evaluation<'_, O> {
                 (Action::Deny, Scope::Flushing) | (Action::Allow, _) => {}
             }
         }
-        let mut order = [(FilterPlace::Nic, filters.nic), (FilterPlace::Subnet, filters.subnet)];
+        let own = if nic.is_in_vnet() { FilterPlace::Nic } else { FilterPlace::Distributed };
+        let mut order = [(own, filters.nic), (FilterPlace::Subnet, filters.subnet)];
         if self.direction == Direction::Inbound {
             order.reverse();
         }
@@ -130,6 +133,7 @@ impl<O: Observer> Evaluation<'_, O> {
     fn denied(&self, place: FilterPlace, rule: Option<RuleId>) -> Denied {
         let reason = match place {
             FilterPlace::Admin => DropReason::AdminRule,
+            FilterPlace::Distributed => DropReason::DistributedFirewall,
             FilterPlace::Nic | FilterPlace::Subnet => DropReason::denied(self.direction),
         };
         Denied { reason, rule }

@@ -23,9 +23,19 @@ pub struct NicId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VnetId(pub u32);
 
+impl VnetId {
+    /// Of what is outside of virtual networks; no network has this number.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
 /// A subnet within its VNet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubnetId(pub u32);
+
+impl SubnetId {
+    /// Of what is in no subnet and in no segment.
+    pub const NONE: Self = Self(u32::MAX);
+}
 
 /// Index in [`Snapshot::fibs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -144,6 +154,7 @@ pub enum Ingress {
 pub struct Nic {
     pub port: PortId,
     pub vnet: VnetId,
+    /// Of a machine of a private cloud its segment, by a number that is the cloud's own.
     pub subnet: SubnetId,
     /// The routes for TCP.
     pub fib: FibId,
@@ -164,6 +175,12 @@ pub struct Nic {
 }
 
 impl Nic {
+    /// Whether it is in a virtual network. Beyond, a NIC's rules are those of a distributed firewall (AVS-12).
+    #[inline]
+    pub fn is_in_vnet(&self) -> bool {
+        self.vnet != VnetId::NONE
+    }
+
     /// The routes for a protocol.
     #[inline]
     pub fn fib_of(&self, protocol: Protocol) -> FibId {

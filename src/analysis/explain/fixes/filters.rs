@@ -42,9 +42,29 @@ impl Case<'_> {
                 let collection = &self.names.network.rule_collection(at).name;
                 format!("rule collection {collection}")
             }),
+            RuleOwner::Firewall { .. } => None,
         };
         let Some(place) = place else { return Diagnosis::without_fix(cause) };
         Diagnosis::with_fix(cause, format!("add an allow rule to {place}, before {}", rule.name), edit)
+    }
+
+    /// The rule of a private cloud's firewall, and where the file has it.
+    pub(super) fn denied_in_cloud(&self, denial: Denial) -> Diagnosis {
+        let rule = self.names.compiled.rule(denial.acl, denial.rule);
+        let object = self.names.rule(denial.nic, denial.place, denial.acl, denial.rule);
+        let seen = &self.walk.last;
+        let way = match denial.direction {
+            Direction::Inbound => "IN",
+            Direction::Outbound => "OUT",
+        };
+        let cause = format!(
+            "{object}: it drops {} from {} to {}, direction {way}: a rule that allows it must come before {} (AVS-12)",
+            self.seen(),
+            seen.src,
+            seen.dst,
+            rule.name
+        );
+        Diagnosis::without_fix(cause)
     }
 
     /// A default rule denies what is not in tag(VirtualNetwork): is a peering the cause?

@@ -85,6 +85,7 @@ impl Case<'_> {
             DropReason::NsgOutbound | DropReason::NsgInbound | DropReason::AdminRule => {
                 leg.denial().map(|denial| self.denied(leg, denial))
             }
+            DropReason::DistributedFirewall => leg.denial().map(|denial| self.denied_in_cloud(denial)),
             DropReason::TrafficSelector => Some(self.not_selected(leg)),
             DropReason::GatewayUnavailable if let Some(gateway) = leg.gateway() => self.no_tunnel(gateway),
             DropReason::NoInternet if is_routable(self.walk.last.dst) => Some(self.on_the_internet(leg)),

@@ -60,6 +60,8 @@ impl Case<'_> {
                 let flow = Flow { src: prober, dst: first.address, probe: Probe::Tcp(port), answering: false };
                 edit.permit(at, first.denial.direction, below, &flow)
             }
+            // Probes do not enter a private cloud.
+            RuleOwner::Firewall { .. } => false,
         };
         if !done {
             return Some(Diagnosis::without_fix(cause));
