@@ -74,6 +74,15 @@ fn vpn_44_routes_of_what_is_no_machine() {
     assert!(cloud.stderr.contains("`sddc` is a private cloud"), "{}", cloud.stderr);
 }
 
+/// AVS-07, GR-04: before any session a cloud's routes have its four-byte number, at the edge and beyond it.
+#[test]
+fn avs_07_a_clouds_number_is_in_the_path() {
+    let told = run("explain app sddc-web -t config/private-cloud-full.yaml").stdout;
+    for path in ["AS path 12076 398656]", "AS path 398656]"] {
+        assert!(told.contains(&format!("[BGP 10.176.1.0/24, {path}")), "{told}");
+    }
+}
+
 #[test]
 fn diag_01_routes_have_arms_fields() {
     let table = json("routes web -t config/hub-spoke.yaml");
