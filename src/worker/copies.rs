@@ -14,55 +14,52 @@ use super::trace::{Taps, Traced};
 use crate::dataplane::Timestamp;
 use crate::sys::flow_cache::{Flow, FlowCache};
 
-/// The decisions, by the numbers of their flows.
+/// What captures want of the kernel.
 #[derive(Debug)]
 pub(super) struct Copies {
     cache: Arc<FlowCache>,
     taps: Arc<ArcSwap<Taps>>,
-    decided: HashMap<u32, Traced, RandomState>,
+    decisions: Decisions,
+    /// Of all flows, when copies were taken last.
+    missed: u64,
+}
+
+/// The decisions, by the numbers of their flows.
+#[derive(Debug, Default)]
+struct Decisions {
+    known: HashMap<u32, Traced, RandomState>,
     last: u32,
     /// Flows that are not carried any more, of which copies may wait.
     over: Vec<u32>,
-    /// Of all flows, when they were read last.
-    missed: u64,
 }
 
 impl Copies {
     pub(super) fn new(cache: Arc<FlowCache>, taps: Arc<ArcSwap<Taps>>) -> Self {
-        Self { cache, taps, decided: HashMap::default(), last: 0, over: Vec::new(), missed: 0 }
+        Self { cache, taps, decisions: Decisions::default(), missed: 0 }
     }
 
     /// Asks for copies of a flow's packets, so many bytes of each.
     pub(super) fn want(&mut self, flow: Flow, traced: Traced, most: u32) -> Flow {
-        loop {
-            self.last = self.last.wrapping_add(1);
-            if self.last != 0 && !self.decided.contains_key(&self.last) {
-                break;
-            }
-        }
-        self.decided.insert(self.last, traced);
-        Flow { copies: self.last, most, ..flow }
+        Flow { copies: self.decisions.add(traced), most, ..flow }
     }
 
-    /// Forgets a flow, once the copies that wait are taken.
+    /// Forgets a flow, once the copies that wait are taken. Zero is none.
     pub(super) fn end(&mut self, copies: u32) {
         if copies != 0 {
-            self.over.push(copies);
+            self.decisions.over.push(copies);
         }
     }
 
     /// Offers the copies that wait to captures. True if some found no room since the last call.
     pub(super) fn collect(&mut self) -> bool {
-        let Self { cache, taps, decided, over, .. } = self;
+        let Self { cache, taps, decisions, .. } = self;
         let (taps, head) = (taps.load(), Head::new());
         cache.take_copies(|copy| {
-            let Some(traced) = decided.get_mut(&copy.flow) else { return };
+            let Some(traced) = decisions.known.get_mut(&copy.flow) else { return };
             traced.at = Timestamp(copy.at);
             taps.offer_copy(Offered { traced, head: &head, frame: copy.frame, len: copy.len });
         });
-        for number in over.drain(..) {
-            decided.remove(&number);
-        }
+        decisions.sweep();
         let missed = cache.missed();
         std::mem::replace(&mut self.missed, missed) != missed
     }
@@ -70,9 +67,50 @@ impl Copies {
     /// Counts packets of a flow whose copies found no room.
     pub(super) fn miss(&self, copies: u32, packets: u64) {
         if packets > 0
-            && let Some(traced) = self.decided.get(&copies)
+            && let Some(traced) = self.decisions.known.get(&copies)
         {
             self.taps.load().miss(traced, packets);
         }
+    }
+}
+
+impl Decisions {
+    /// Returns a number that no other flow has.
+    fn add(&mut self, traced: Traced) -> u32 {
+        let next = |last: u32| last.wrapping_add(1).max(1);
+        self.last = next(self.last);
+        while self.known.contains_key(&self.last) {
+            self.last = next(self.last);
+        }
+        self.known.insert(self.last, traced);
+        self.last
+    }
+
+    /// Forgets flows that are over.
+    fn sweep(&mut self) {
+        for number in self.over.drain(..) {
+            self.known.remove(&number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataplane::{PortId, Recorder};
+
+    #[test]
+    fn no_two_flows_have_one_number_and_none_has_zero() {
+        let traced = || Traced::new(Timestamp(0), 0, PortId(0), Recorder::new());
+        let mut decisions = Decisions { last: u32::MAX - 1, ..Decisions::default() };
+        assert_eq!([(); 2].map(|()| decisions.add(traced())), [u32::MAX, 1]);
+        decisions.last = u32::MAX - 1;
+        assert_eq!(decisions.add(traced()), 2);
+        decisions.over.extend([1, u32::MAX]);
+        assert_eq!(decisions.known.len(), 3, "copies may wait");
+        decisions.sweep();
+        assert_eq!(decisions.known.keys().collect::<Vec<_>>(), [&2]);
+        decisions.last = 0;
+        assert_eq!(decisions.add(traced()), 1);
     }
 }
