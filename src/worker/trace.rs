@@ -201,3 +201,35 @@ impl Drop for Watch {
         self.taps.rcu(|now| now.without(&self.tap));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataplane::{FlowLimits, Flows, Snapshot};
+    use crate::worker::{CaptureWatch, FlowEvents, Tables};
+
+    #[test]
+    fn a_flow_may_stay_with_the_kernel_unless_a_trace_wants_it() {
+        let tables = Tables {
+            snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
+            flows: Arc::new(Flows::new(FlowLimits::default())),
+            taps: Arc::default(),
+            events: FlowEvents::default(),
+            carried: None,
+        };
+        let everything = || Pattern::All(Vec::new());
+        let interest = |at| {
+            let traced = Traced::new(Timestamp(at), 0, PortId(0), Recorder::new());
+            tables.taps.load().interest(&traced)
+        };
+        assert_eq!(interest(u64::MAX), Interest::None);
+        let _short = CaptureWatch::new(&tables, everything(), 100);
+        let long = CaptureWatch::new(&tables, everything(), 2000);
+        assert_eq!(interest(u64::MAX), Interest::Copies(2000));
+        assert_eq!(interest(0), Interest::None, "from before");
+        drop(long);
+        assert_eq!(interest(u64::MAX), Interest::Copies(100));
+        let _trace = Watch::new(Arc::clone(&tables.taps), everything());
+        assert_eq!(interest(u64::MAX), Interest::Packets);
+    }
+}

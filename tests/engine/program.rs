@@ -6,10 +6,12 @@
 use aya::maps::{Array, HashMap as BpfMap, MapData, RingBuf};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, include_bytes_aligned};
+use vnet::dataplane::Pattern;
 use vnet::sys::clock::monotonic_nanos;
-use vnet::sys::flow_cache::Mark;
+use vnet::sys::flow_cache::{FlowCache, Mark};
 use vnet::sys::flow_copies::FlowCopy;
 use vnet::wire::{Offload, Packet};
+use vnet::worker::{CaptureWatch, Carried};
 
 use super::*;
 use crate::hostile::Random;
@@ -273,6 +275,23 @@ fn copies_without_room_are_counted() {
         assert_eq!(missed.get(&0, 0).unwrap(), 5);
         assert_eq!(number(&loaded.flow()[PACKETS]), sent);
         assert_eq!(loaded.copies().len() as u64, sent - 5);
+    });
+}
+
+/// From then on the program copies nothing.
+#[test]
+fn a_capture_that_ends_ends_all_entries() {
+    inside(|| {
+        let cache = Arc::new(FlowCache::load().unwrap());
+        let (flows, taps) = (Arc::new(Flows::new(FlowLimits::default())), Arc::default());
+        let carried = Carried::start(Arc::clone(&cache), Arc::clone(&flows), Arc::clone(&taps)).unwrap();
+        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
+        let carried = Some(Arc::new(carried));
+        let tables = Tables { snapshot, flows, taps, events: FlowEvents::default(), carried };
+        let capture = CaptureWatch::new(&tables, Pattern::All(Vec::new()), 100);
+        let before = cache.epoch();
+        drop(capture);
+        assert!(cache.epoch() > before);
     });
 }
 
