@@ -112,6 +112,9 @@ fn ask(context: &Context, filter: &FlowFilter, limit: usize, both: bool) -> Resu
     }
 }
 
+/// Where else a connection has a record; left out where no connection has one.
+const ALSO_AT: usize = 7;
+
 const COLUMNS: [&str; 15] = [
     "Node",
     "Interface",
@@ -120,7 +123,7 @@ const COLUMNS: [&str; 15] = [
     "Source",
     "Destination",
     "Translated",
-    "At",
+    "Also At",
     "State",
     "Access",
     "Age",
@@ -131,17 +134,25 @@ const COLUMNS: [&str; 15] = [
 ];
 
 fn table(flows: &[ShownFlow]) -> Table {
-    Table::new(&COLUMNS).rows(flows.iter().map(|flow| cells(&flow.first, &flow.also_at)))
+    let elsewhere = flows.iter().any(|flow| !flow.also_at.is_empty());
+    let rows = flows.iter().map(|flow| cells(&flow.first, &flow.also_at));
+    Table::matrix(shown(COLUMNS.map(str::to_owned), elsewhere), rows.map(|row| shown(row, elsewhere)).collect())
 }
 
 /// With what happened before each.
 fn changes(rows: &[FlowChange]) -> Table {
-    let columns: Vec<_> = ["Time", "Event"].into_iter().chain(COLUMNS).map(str::to_owned).collect();
+    let columns = ["Time", "Event"].map(str::to_owned).into_iter().chain(shown(COLUMNS.map(str::to_owned), false));
     let happened = |row: &FlowChange| {
         let when = [time_of_day(&row.time).to_owned(), format!("{:?}", row.event)];
-        when.into_iter().chain(cells(&row.flow, &[])).collect()
+        when.into_iter().chain(shown(cells(&row.flow, &[]), false)).collect()
     };
-    Table::matrix(columns, rows.iter().map(happened).collect())
+    Table::matrix(columns.collect(), rows.iter().map(happened).collect())
+}
+
+/// A row with or without that column.
+fn shown(row: [String; COLUMNS.len()], elsewhere: bool) -> Vec<String> {
+    let is_shown = |(column, cell)| (elsewhere || column != ALSO_AT).then_some(cell);
+    row.into_iter().enumerate().filter_map(is_shown).collect()
 }
 
 fn cells(row: &FlowRow, also_at: &[String]) -> [String; COLUMNS.len()] {
@@ -168,4 +179,17 @@ fn cells(row: &FlowRow, also_at: &[String]) -> [String; COLUMNS.len()] {
         format!("{} / {} B", row.packets_received, row.bytes_received),
         row.rules.join(", "),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_that_no_row_has_is_left_out() {
+        let columns = |elsewhere| shown(COLUMNS.map(str::to_owned), elsewhere);
+        assert_eq!(columns(true), COLUMNS);
+        assert_eq!(columns(false).len(), COLUMNS.len() - 1);
+        assert!(!columns(false).contains(&"Also At".to_owned()));
+    }
 }

@@ -59,7 +59,11 @@ fn summary(status: &protocol::Status) -> String {
         (None, Some(why)) => format!(", the kernel carries no flows: {why}"),
         (None, None) => String::new(),
     };
-    let _ = writeln!(text, "Devices {}{carried}\n", status.device);
+    let tuns = match status.tun_interfaces.as_slice() {
+        [] => String::new(),
+        some => format!(", tun of {}", some.join(", ")),
+    };
+    let _ = writeln!(text, "Devices {}{tuns}{carried}\n", status.device);
     for balancer in &status.load_balancers {
         let (name, backends, down) = (&balancer.name, balancer.backends, &balancer.down);
         let up = backends - down.len();

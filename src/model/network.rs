@@ -340,6 +340,20 @@ pub enum CircuitTransit {
 }
 
 impl Network {
+    /// What an attachment's device is in a lab whose machines have devices of this kind. The kernel carries flows of
+    /// machines' interfaces alone. In a namespace that exists already it does where the file asks for a kind of device
+    /// and has the lab set it up.
+    pub fn device_kind(&self, attachment: Attachment, machines: DeviceKind) -> DeviceKind {
+        let is_pair = match attachment {
+            Attachment::Nic(nic) => {
+                let attach = self.nic(nic).attach.as_ref();
+                attach.is_none_or(|attach| attach.configure && self.emulation.device.is_some())
+            }
+            _ => false,
+        };
+        if machines == DeviceKind::Veth && !is_pair { DeviceKind::Tun } else { machines }
+    }
+
     /// Every TUN of this network, in port order: attached VNets first, then the interfaces of machines that
     /// run, then the Internet, then gateways, sites' tunnels, the platform, circuits, route servers and what is in private
     /// clouds.

@@ -170,6 +170,30 @@ pub fn identity(path: &Path) -> Option<Identity> {
     bound.then_some(Identity { device: stat.st_dev, inode: stat.st_ino })
 }
 
+/// A namespace that is held open to recognise it. The kernel gives the number of one that is gone to the next one.
+#[derive(Debug)]
+pub struct Recognised {
+    identity: Identity,
+    /// None where this process may open no more files.
+    _held: Option<Netns>,
+}
+
+impl Recognised {
+    /// The namespace that a path stands for; none if it stands for none.
+    pub fn at(path: &Path) -> Option<Self> {
+        // Nothing else is opened: a pipe would wait.
+        let named = identity(path)?;
+        let held = Netns::open(path).ok();
+        let opened = held.as_ref().map(|held| format!("/proc/self/fd/{}", held.file.as_raw_fd()));
+        let identity = opened.map_or(Some(named), |opened| identity(Path::new(&opened)))?;
+        Some(Self { identity, _held: held })
+    }
+
+    pub fn is(&self, other: Identity) -> bool {
+        self.identity == other
+    }
+}
+
 /// The namespace that this is: the calling thread's, one that has a name, or one that a process runs in.
 pub fn find(wanted: Identity) -> Option<Netns> {
     let entries = |dir| fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
@@ -220,6 +244,23 @@ mod tests {
             assert_eq!(netlink.link("eth0").unwrap_err().raw_os_error(), Some(libc::ENODEV));
         })
         .unwrap();
+    }
+
+    #[test]
+    fn no_other_namespace_is_taken_for_one_that_is_recognised() {
+        if !permitted() {
+            return;
+        }
+        let path = |ns: &Netns| format!("/proc/self/fd/{}", ns.file.as_raw_fd());
+        let identity_of = |ns: &Netns| identity(Path::new(&path(ns))).unwrap();
+        let gone = Netns::create().unwrap();
+        let recognised = Recognised::at(Path::new(&path(&gone))).unwrap();
+        assert!(recognised.is(identity_of(&gone)));
+        drop(gone);
+        // Without it the kernel gives the number to one of the next, when it has taken down the one that had it.
+        for _ in 0..50 {
+            assert!(!recognised.is(identity_of(&Netns::create().unwrap())));
+        }
     }
 
     #[test]

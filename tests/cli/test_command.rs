@@ -158,6 +158,17 @@ fn what_cannot_be_run_is_refused() {
 
 /// Every file of `config/` with its tests, each of which fails without what it shows. Where only real packets know, the model
 /// skips it: `tests/netns/examples.rs` asks those.
+/// `-l` is not passed over where it names no lab.
+#[test]
+fn a_lab_that_is_named_must_run() {
+    let topology = Topology::hub_spoke("  - {from: web, to: db, port: 443, expect: reachable}\n");
+    let output = vnet(&["-l", "no-such-lab", "test", "--model-only", "lab.yaml"], topology.dir.path());
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("no-such-lab"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("leave `-l` out"), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty());
+}
+
 #[test]
 fn each_test_of_config_fails_without_what_it_shows() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -333,6 +333,8 @@ virtualMachines:
 fn drops_name_the_destination_and_the_interface_of_the_rule() {
     let Some(lab) = Lab::up(GUARDED) else { return };
     assert_eq!(lab.data(&["drops"]), json!([]), "what guests' kernels say by themselves is no alarm");
+    let counters = lab.data(&["counters"]);
+    assert!(counters.as_array().unwrap().iter().all(|row| row["drops"] == row["harmlessDrops"]), "{counters}");
     lab.inside("a", || {
         for port in [5001, 5002] {
             let socket = std::net::UdpSocket::bind(("10.1.1.4", port)).unwrap();

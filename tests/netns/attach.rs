@@ -332,6 +332,33 @@ fn another_virtual_network_takes_a_tun_over() {
     run.stop();
 }
 
+/// FAB-02: an interface in a namespace that exists already is a TUN, whatever the lab's own machines have.
+#[test]
+fn fab_02_status_names_interfaces_of_another_kind() {
+    if !permitted() {
+        return;
+    }
+    let theirs = Named::new("a");
+    let machines = format!(
+        "virtualMachines:\n  - {{name: own, networkInterfaces: [{{subnet: v/s}}]}}\n  - {{name: web, networkInterfaces: \
+         [{{subnet: v/s, attach: {{namespace: {}, interface: eth1}}}}]}}\n",
+        theirs.0
+    );
+    let network = "virtualNetworks: [{name: v, location: westeurope, addressSpace: [10.0.0.0/24], subnets: [{name: s, addressPrefix: 10.0.0.0/24}]}]\n";
+    let Some(lab) = Lab::up(&format!("{network}{machines}")) else { return };
+    let (status, said) = (lab.data(&["status"]), stdout(&lab.vnet(&["status"])));
+    if status["device"] == "veth" {
+        assert_eq!(status["tunInterfaces"], json!(["web/eth0"]));
+        assert!(said.contains("Devices veth, tun of web/eth0"), "{said}");
+    } else {
+        assert_eq!(status["tunInterfaces"], Value::Null);
+    }
+    let kinds =
+        theirs.open().run(|| Command::new("ip").args(["-d", "link", "show", "eth1"]).output().unwrap()).unwrap();
+    let kind = if status["device"] == "tap" { "tun type tap" } else { "tun type tun" };
+    assert!(stdout(&kinds).contains(kind), "{}", stdout(&kinds));
+}
+
 #[test]
 fn the_fabric_is_quiet_until_a_guest_sends() {
     if !permitted() {

@@ -42,7 +42,7 @@ fn the_example_passes_every_time() {
     }
     let lab = Lab::prepared(EXAMPLE);
     for _ in 0..5 {
-        let output = lab.vnet(&["test", lab.file.to_str().unwrap()]);
+        let output = lab.test(&[]);
         assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
         assert!(stderr(&output).contains("6 passed, 0 failed"), "{}", stderr(&output));
     }
@@ -63,7 +63,7 @@ fn the_model_leaves_it_to_the_guest() {
     assert_eq!(explain("web", "fw:22")["verdict"], "reachable");
     let reach = stdout(&lab.vnet(&["reach", "-t", file, "-p", "443", "-o", "json"]));
     assert!(reach.contains("guestRules"), "{reach}");
-    let tests = stdout(&lab.vnet(&["test", "--model-only", file]));
+    let tests = stdout(&lab.test(&["--model-only"]));
     assert_eq!(tests.matches("# SKIP fw has firewall rules of its own").count(), 5, "{tests}");
 }
 

@@ -257,7 +257,7 @@ fn test_waits_for_rules_that_scripts_load() {
     let scripts = ["sleep 1.5\nnft -f RULES", "(sleep 1.5; nft -f RULES) &", "nft -f RULES\nexec sleep infinity"];
     for script in scripts {
         let Some(lab) = slow_firewall(script, LET_AND_DROPPED) else { return };
-        let output = lab.vnet(&["test", lab.file.to_str().unwrap()]);
+        let output = lab.test(&[]);
         assert_eq!(output.status.code(), Some(0), "{script}: {}{}", stdout(&output), stderr(&output));
         let waited = stderr(&output).contains("waiting for the programs of fw to end or be quiet");
         assert_eq!(waited, script.contains("sleep 1"), "{script}: {}", stderr(&output));
@@ -277,7 +277,7 @@ fn a_disagreement_is_asked_again_where_rules_have_changed() {
     let tests = "  - {name: dropped, from: web, to: db, port: 22, expect: blocked}
   - {from: web, to: 10.82.0.99, port: 443, expect: blocked}\n";
     let Some(lab) = slow_firewall(script, tests) else { return };
-    let output = lab.vnet(&["test", lab.file.to_str().unwrap()]);
+    let output = lab.test(&[]);
     assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
     assert!(stdout(&output).contains("asked twice: firewall rules of guests changed meanwhile"), "{}", stdout(&output));
 }
@@ -288,7 +288,7 @@ fn a_program_that_fails_fails_the_tests() {
     let tests = "  - {from: web, to: db, port: 443, expect: reachable}\n";
     let Some(lab) = slow_firewall("sleep 0.5\necho about to fail\nnft -f /nowhere", tests) else { return };
     let junit = lab.file.with_extension("xml");
-    let output = lab.vnet(&["test", lab.file.to_str().unwrap(), "--junit", junit.to_str().unwrap()]);
+    let output = lab.test(&["--junit", junit.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1), "{}{}", stdout(&output), stderr(&output));
     let tap = stdout(&output);
     assert!(tap.starts_with("TAP version 14\n1..2\nok 1 - "), "{tap}");
@@ -333,7 +333,7 @@ fn test_does_not_wait_for_loops() {
     ];
     for script in scripts {
         let Some(lab) = slow_firewall(script, LET_AND_DROPPED) else { return };
-        let output = lab.vnet(&["test", lab.file.to_str().unwrap()]);
+        let output = lab.test(&[]);
         assert_eq!(output.status.code(), Some(0), "{script}: {}{}", stdout(&output), stderr(&output));
         assert!(!stderr(&output).contains("not quiet yet"), "{script}: {}", stderr(&output));
         assert!(stdout(&output).contains("fw has 9 firewall rules of its own"), "{script}: {}", stdout(&output));

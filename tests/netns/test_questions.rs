@@ -226,10 +226,13 @@ fn flows_are_shared_over_backends() {
         &topology,
         &[
             (
-                "{from: cl, to: 10.0.1.100, port: 8080, flows: 3, retry: 12}",
+                "{from: cl, to: 10.0.1.100, port: 8080, flows: 3, retry: 12, timeout: 10s}",
                 "expected flows at 3 machines or more, but the model and the lab say flows at 2 machines: web, web2",
             ),
-            ("{from: cl, to: web, port: 8080, flows: 1}", "but the model and the lab say flows at no machine"),
+            (
+                "{from: cl, to: web, port: 8080, flows: 1, timeout: 10s}",
+                "but the model and the lab say flows at no machine",
+            ),
         ],
     );
 }

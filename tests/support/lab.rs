@@ -147,6 +147,11 @@ impl Lab {
         output
     }
 
+    /// Runs the tests of its file: in this lab if it runs as the file says, else in a copy.
+    pub(crate) fn test(&self, arguments: &[&str]) -> Output {
+        vnet().arg("test").arg(&self.file).args(arguments).output().unwrap()
+    }
+
     /// What a subcommand says as data.
     pub(crate) fn data(&self, arguments: &[&str]) -> Value {
         let output = self.vnet(&[arguments, &["-o", "json"]].concat());

@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::lab::Record;
 use crate::model::Network;
 
 use super::consent::Consent;
@@ -44,7 +45,8 @@ use stage::Stage;
 /// packets' answer alone counts; with --model-only such a test is skipped. Real packets show the verdict and the path;
 /// the model says which rule decides. Other questions (`http`, `routes`, `bgp`, `during` and so on) follow, one after
 /// another; the model answers what it can. Where nothing listens on a port, vnet listens during the test. The file's lab is
-/// used if it runs as the file says; else a private copy is started and removed. Without FILE, a running lab's tests as
+/// used if it runs as the file says; else a private copy is started and removed. With -l it is the lab of that name, which
+/// must run. Without FILE, a running lab's tests as
 /// it was started.
 ///
 /// Before the first packet it waits until the programs of the file (`run:`) have ended or are quiet: for 0.3 s no
@@ -84,6 +86,7 @@ struct Subject {
 
 impl Test {
     pub(super) fn run(self, context: &Context) -> Outcome {
+        let named = self.named(context)?;
         let mut subject = self.subject(context)?;
         subject.network.tests.iter_mut().for_each(|test| test.packets_only |= self.packets_only);
         if subject.network.tests.is_empty() {
@@ -91,7 +94,7 @@ impl Test {
             return Err(Failure::usage(format_args!("{} has no tests", subject.file)).help(help));
         }
         let junit = self.junit.as_deref().map(create).transpose()?;
-        let report = self.report(&subject, context)?;
+        let report = self.report(&subject, named, context)?;
         context.output.text(&report, &report.table(), || tap::render(&report))?;
         if let Some((mut file, path)) = junit {
             let written = file.write_all(junit::render(&report).as_bytes());
@@ -103,6 +106,15 @@ impl Test {
             true if report.warnings > 0 => Exit::Warnings,
             true => Exit::Fine,
         })
+    }
+
+    /// The lab that `-l` names beside a file.
+    fn named(&self, context: &Context) -> Result<Option<Record>, Failure> {
+        if self.file.is_none() || context.given.is_none() {
+            return Ok(None);
+        }
+        let help = "leave `-l` out: a private copy of the file's lab is tested";
+        labs::running(context).map(Some).map_err(|failure| failure.help(help))
     }
 
     fn subject(&self, context: &Context) -> Result<Subject, Failure> {
@@ -117,7 +129,7 @@ impl Test {
         Ok(Subject { text: input.text, file: input.name, network })
     }
 
-    fn report(&self, subject: &Subject, context: &Context) -> Result<Report, Failure> {
+    fn report(&self, subject: &Subject, named: Option<Record>, context: &Context) -> Result<Report, Failure> {
         let network = &subject.network;
         let sources = (subject.text.as_str(), subject.file.as_str());
         if self.model_only && !self.without {
@@ -137,7 +149,7 @@ impl Test {
         }
         let (stage, changer) = if self.file.is_some() {
             let changer = Changer::of(sources, network, Some(&self.consent), context)?;
-            (Stage::of_file(sources, network, &self.consent, context)?, Some(changer))
+            (Stage::of_file(sources, network, named, &self.consent, context)?, Some(changer))
         } else {
             (Stage::running(labs::running(context)?), None)
         };

@@ -27,7 +27,7 @@ use super::session::Session;
 const STARTING: Duration = Duration::from_secs(5);
 /// How long routers must have had no news.
 const QUIET: Duration = Duration::from_millis(300);
-/// The same for a router of the user's own: FRR keeps what it has to say for a second.
+/// The same for routers of the user's own: FRR keeps what it has to say for a second.
 const QUIET_OF_OTHERS: Duration = Duration::from_secs(3);
 /// How long such a router may take to begin: it is a program that starts.
 const STARTING_OF_OTHERS: Duration = Duration::from_secs(30);
@@ -46,15 +46,16 @@ impl Stage {
         Self { lab, private: None }
     }
 
-    /// The file's lab, if it runs and is what the file says, or a private copy.
+    /// The lab of that name, or else the file's, if it runs and is what the file says; or a private copy.
     pub(super) fn of_file(
         (text, file): (&str, &str),
         network: &Network,
+        named: Option<Record>,
         consent: &Consent,
         context: &Context,
     ) -> Result<Self, Failure> {
-        let base = Base::detect();
-        let running = lab::labs(&base).into_iter().find(|lab| lab.lab == network.name && lab.is_running());
+        let of_file = |lab: &Record| lab.lab == network.name && lab.is_running();
+        let running = named.or_else(|| lab::labs(&Base::detect()).into_iter().find(of_file));
         if let Some(lab) = running {
             let changes = network.tests.iter().any(|test| matches!(test.question, Question::During(_)));
             if is_as_described(&lab, network, context) && !changes {
@@ -152,7 +153,7 @@ impl Drop for Stage {
 /// Until every BGP session is up and quiet, if that does not take too long.
 pub(super) fn wait_for_routes(lab: &Record, network: &Network, stop: &AtomicBool) -> Result<(), Failure> {
     let began = Instant::now();
-    let foreign = network.sites.iter().any(|site| site.own_router);
+    let foreign = has_routers_of_others(network);
     let patience = if foreign { STARTING_OF_OTHERS } else { STARTING };
     let mut known = None;
     while began.elapsed() < patience && !stop.load(Ordering::Relaxed) {
@@ -173,10 +174,23 @@ pub(super) fn wait_for_routes(lab: &Record, network: &Network, stop: &AtomicBool
     Ok(())
 }
 
-/// Whether a lab is what a file describes; its tests are not part of it.
+/// Whether programs of the user's own speak BGP here: a site's router, or an appliance beside a route server.
+fn has_routers_of_others(network: &Network) -> bool {
+    let machines = network.virtual_machines.iter().filter(|machine| !machine.run.is_none());
+    let interfaces = machines.flat_map(|machine| &machine.network_interfaces);
+    let programs: Vec<_> = interfaces.flat_map(|nic| &network.nic(*nic).addresses).collect();
+    let appliances = network.route_servers.iter().flat_map(|server| &server.connections);
+    network.sites.iter().any(|site| site.own_router)
+        || appliances.map(|connection| &connection.peer.address).any(|address| programs.contains(&address))
+}
+
+/// Whether a lab is what a file describes; its tests are not part of it, and `-l` may have given it another name.
 fn is_as_described(lab: &Record, network: &Network, context: &Context) -> bool {
     let applied = topology::applied(lab, context).ok();
-    applied.is_some_and(|(_, applied)| Network { tests: network.tests.clone(), ..applied.network } == *network)
+    applied.is_some_and(|(_, applied)| {
+        let (name, tests) = (network.name.clone(), network.tests.clone());
+        Network { name, tests, ..applied.network } == *network
+    })
 }
 
 /// `NAME-test-PID`, cut so that it still fits.

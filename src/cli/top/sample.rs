@@ -111,8 +111,9 @@ impl<'a> Sampler<'a> {
         let mut rates = self.rates(List::Machines);
         let rows = rows.into_iter().map(|row| {
             let key = place(&row.node, &row.nic);
+            let dropped = row.drops - row.harmless_drops;
             let [sent, received, packets, drops] =
-                rates.of(&key, [row.rx_bytes, row.tx_bytes, row.rx_packets + row.tx_packets, row.drops]);
+                rates.of(&key, [row.rx_bytes, row.tx_bytes, row.rx_packets + row.tx_packets, dropped]);
             let state = if row.alive { "up" } else { "gone" };
             let columns = vec![
                 Column::Text(key.clone()),
@@ -120,7 +121,7 @@ impl<'a> Sampler<'a> {
                 Column::Bits(received * 8),
                 Column::Rate(packets),
                 Column::Rate(drops),
-                Column::Count(row.drops),
+                Column::Count(dropped),
                 Column::Text(state.to_owned()),
             ];
             Row { node: Some(row.node), ..Row::new(&key, columns) }

@@ -91,7 +91,17 @@ fn thousand(asked: &cell::Cell<u64>, request: &Request) -> Response {
 
 fn counters(node: &str, packets: u64) -> InterfaceCounters {
     let (node, nic, rx_bytes, tx_bytes) = (node.to_owned(), "eth0".to_owned(), packets * 1000, packets * 500);
-    InterfaceCounters { node, nic, rx_packets: packets, rx_bytes, tx_packets: 0, tx_bytes, drops: 3, alive: true }
+    InterfaceCounters {
+        node,
+        nic,
+        rx_packets: packets,
+        rx_bytes,
+        tx_packets: 0,
+        tx_bytes,
+        drops: 7,
+        harmless_drops: 4,
+        alive: true,
+    }
 }
 
 fn flow(node: &str, number: u64) -> FlowRow {

@@ -41,15 +41,27 @@ pub enum ClientError {
 pub fn ask(socket: &Path, request: &Request) -> Result<Response, ClientError> {
     let patience = if matches!(request, Request::Change(_)) { PATIENCE_FOR_CHANGES } else { PATIENCE };
     let deadline = Instant::now() + patience;
-    let stream = connect(socket)?;
-    framing::send(&stream, request, deadline).map_err(ClientError::Io)?;
+    let stream = asked(socket, request, deadline)?;
     answer(framing::receive(&stream, LONGEST_ANSWER, deadline)?)
+}
+
+/// A connection on which the whole request was sent. The daemon ends one whose client sends nothing for a while, as one does
+/// that a busy machine keeps waiting. It has taken nothing of an incomplete request: this asks once more.
+fn asked(socket: &Path, request: &Request, deadline: Instant) -> Result<UnixStream, ClientError> {
+    let ask = || {
+        let stream = connect(socket)?;
+        framing::send(&stream, request, deadline).map_err(ClientError::Io)?;
+        Ok(stream)
+    };
+    match ask() {
+        Err(ClientError::Io(error)) if error.kind() == ErrorKind::BrokenPipe => ask(),
+        asked => asked,
+    }
 }
 
 /// Begins to follow a topic: once this returns, the router has been asked.
 pub fn follow(socket: &Path, topic: Topic) -> Result<Following, ClientError> {
-    let stream = connect(socket)?;
-    framing::send(&stream, &Request::Follow(topic), Instant::now() + PATIENCE).map_err(ClientError::Io)?;
+    let stream = asked(socket, &Request::Follow(topic), Instant::now() + PATIENCE)?;
     Ok(Following { lines: Lines::new(stream, LONGEST_ANSWER), piece: None })
 }
 
@@ -138,5 +150,36 @@ impl From<Unreadable> for ClientError {
                 Self::Garbled(error.to_string())
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_request_that_was_not_taken_whole_is_sent_once_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("control.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        // More than a socket keeps: what has gone before all is sent takes nothing of it.
+        let request = Request::Explain { source: "x".repeat(16 << 20), destination: String::new() };
+        let daemon = thread::spawn(move || {
+            drop(listener.accept().unwrap());
+            let stream = listener.accept().unwrap().0;
+            let read = BufReader::new(&stream).read_until(b'\n', &mut Vec::new()).unwrap();
+            framing::send(&stream, &Response::Stopping, Instant::now() + PATIENCE).unwrap();
+            drop(listener.accept().unwrap());
+            drop(listener.accept().unwrap());
+            read
+        });
+        assert_eq!(ask(&socket, &request).unwrap(), Response::Stopping);
+        assert!(ask(&socket, &request).is_err(), "it asks twice at most");
+        assert!(daemon.join().unwrap() > 16 << 20);
     }
 }

@@ -75,6 +75,14 @@ pub struct LabFacts {
 }
 
 impl LabFacts {
+    /// Those of machines that are not of the lab's kind of device.
+    fn tun_interfaces(&self, network: &Network) -> Vec<String> {
+        let nics = network.attachments().into_iter().filter(|at| matches!(at, Attachment::Nic(_)));
+        let others = nics.filter(|nic| network.device_kind(*nic, self.device) != self.device);
+        let named = others.map(|nic| AttachmentNames::of(network, nic));
+        named.map(|AttachmentNames { node, nic, .. }| format!("{node}/{nic}")).collect()
+    }
+
     /// All that the file has run in machines.
     fn started(&self) -> Vec<ProgramStatus> {
         self.filters.iter().chain(&self.programs).cloned().collect()
@@ -202,6 +210,7 @@ impl Answers {
             generation: counters.generation,
             workers: counters.workers,
             device: lab.device.name().to_owned(),
+            tun_interfaces: lab.tun_interfaces(network),
             carried_flows: self.engine.carried(),
             not_carried: lab.not_carried.clone(),
             offload: match lab.offload {
@@ -355,6 +364,7 @@ impl Answers {
                 tx_packets: port.tx_packets,
                 tx_bytes: port.tx_bytes,
                 drops: port.dropped(),
+                harmless_drops: port.harmless_drops(),
                 alive: port.alive,
             }
         };

@@ -278,6 +278,9 @@ pub struct Status {
     /// What the interfaces of its machines are: `tun`, `tap` or `veth`.
     #[serde(default)]
     pub device: String,
+    /// Interfaces of machines that are TUNs whatever the others are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tun_interfaces: Vec<String>,
     /// Flows that the kernel carries now, each direction by itself; none where it carries none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carried_flows: Option<usize>,
@@ -465,6 +468,9 @@ pub struct InterfaceCounters {
     pub tx_packets: u64,
     pub tx_bytes: u64,
     pub drops: u64,
+    /// Those of them that happen in every lab: no list shows them without being asked to.
+    #[serde(default)]
+    pub harmless_drops: u64,
     pub alive: bool,
 }
 

@@ -53,4 +53,25 @@ impl PortCounters {
     pub fn dropped(&self) -> u64 {
         self.drops.iter().sum()
     }
+
+    /// Those of them that happen in every lab.
+    pub fn harmless_drops(&self) -> u64 {
+        let harmless = DropReason::ALL.into_iter().filter(|reason| reason.is_harmless());
+        harmless.map(|reason| self.drops[reason as usize]).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_in_every_lab_is_counted_apart() {
+        let mut drops = [0; DropReason::COUNT];
+        drops[DropReason::Ipv6Control as usize] = 4;
+        drops[DropReason::NsgInbound as usize] = 2;
+        let (rx_packets, rx_bytes, tx_packets, tx_bytes, no_udp_port, alive) = (6, 600, 0, 0, 0, true);
+        let port = PortCounters { rx_packets, rx_bytes, tx_packets, tx_bytes, drops, no_udp_port, alive };
+        assert_eq!((port.dropped(), port.harmless_drops()), (6, 4));
+    }
 }

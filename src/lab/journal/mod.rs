@@ -14,6 +14,7 @@ use std::{fmt, thread};
 
 use serde::{Deserialize, Serialize};
 
+use crate::sys::netns::Recognised;
 use crate::sys::process::ProcessId;
 use crate::sys::{files, netns};
 
@@ -227,7 +228,7 @@ pub(super) fn undo(made: &[Made]) -> Vec<(Made, io::Error)> {
     let mut residents = Residents::default();
     for made in made {
         match made {
-            Made::Namespace(path) => residents.places.extend(netns::identity(path)),
+            Made::Namespace(path) => residents.places.extend(Recognised::at(path)),
             Made::Program(leader) => residents.groups.push(*leader),
             Made::File(_) | Made::Directory(_) | Made::Egress(_) => {}
         }

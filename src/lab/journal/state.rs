@@ -20,6 +20,7 @@ use crate::lab::namespaces::{HOSTS, NETNS_ETC, RESOLVER};
 use crate::lab::programs::processes::{self, Residents};
 use crate::model::{Links, Network};
 use crate::sys::caps::{self, CapabilitySet};
+use crate::sys::netns::Recognised;
 use crate::sys::process::{self, ProcessId};
 use crate::sys::{files, netns, socket};
 
@@ -270,7 +271,7 @@ impl LabDir {
     pub(in crate::lab) fn residents(&self, record: &Record) -> Residents<'static> {
         let paths = record.nodes.iter().map(|node| &node.namespace);
         let ours = paths.filter(|path| self.makes(&Made::Namespace((*path).clone())));
-        Residents { places: ours.filter_map(|path| netns::identity(path)).collect(), ..Residents::default() }
+        Residents { places: ours.filter_map(|path| Recognised::at(path)).collect(), ..Residents::default() }
     }
 
     /// Whether anything outside the directory carries the lab's mark.

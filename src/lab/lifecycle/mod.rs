@@ -17,6 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::model::RunPolicy;
+use crate::sys::limits;
 use crate::sys::netns::{self, Netns};
 use crate::sys::process::{ProcessId, Signal};
 
@@ -197,7 +198,8 @@ pub fn down(base: &Base, name: &str) -> Result<Option<Down>> {
     if !dir.exists() && daemons.is_empty() && !dir.has_remains() {
         return Ok(None);
     }
-    // Their namespaces are known by name now and not later.
+    // Their namespaces are known by name now and not later. Each is held open.
+    limits::raise_open_files().during(|| "cannot raise the number of open files".into())?;
     let mut residents = record.as_ref().map_or_else(Residents::default, |record| dir.residents(record));
     residents.lab = base.rootless.then_some(name);
     let mut ended = Ended::Cleaned;
@@ -233,7 +235,8 @@ fn daemons(dir: &LabDir, record: Option<&Record>, name: &str) -> Vec<ProcessId> 
 
 /// A process that ends a lab from inside it leaves it first: everything in there ends.
 fn leave(residents: &Residents<'_>, daemon: ProcessId) {
-    let is_inside = netns::identity(Path::new(netns::CURRENT)).is_some_and(|here| residents.places.contains(&here));
+    let is_inside = netns::identity(Path::new(netns::CURRENT))
+        .is_some_and(|here| residents.places.iter().any(|place| place.is(here)));
     if is_inside {
         // Where that is not possible this process ends with the others.
         let _ = Netns::of_process(daemon.pid).and_then(|outside| outside.enter());

@@ -25,10 +25,8 @@ pub(in crate::lab) fn place(network: &Network, attachment: Attachment) -> Option
 }
 
 /// Makes the TUN, or attaches to a persistent one, and sets it up unless the file says not to. Returns its MTU too. Of
-/// a veth pair the router makes both ends; what others set up is a TUN.
+/// a veth pair the router makes both ends.
 pub(in crate::lab) fn attach(device: &Device, to: &Attach, queues: &Queues) -> Result<(Tun, u16)> {
-    let others = queues.of_others();
-    let queues = if to.configure { queues } else { &others };
     let path = path(&to.namespace);
     // Anything else is not opened: a pipe would wait, and a device may do more than that.
     if path.exists() && netns::identity(&path).is_none() {

@@ -123,9 +123,8 @@ impl<'a> Site<'a> {
             let made = match (attach::place(network, *attachment), attachment) {
                 (Some(to), _) => {
                     let device = Device { mac, ..attach::device(network, *attachment, to) };
-                    let of_nic = matches!(attachment, Attachment::Nic(_));
-                    let by_word = network.emulation.device.is_some();
-                    let queues = if of_nic && by_word { self.queues.clone() } else { self.queues.of_others() };
+                    let is_common = network.device_kind(*attachment, self.queues.kind) == self.queues.kind;
+                    let queues = if is_common { self.queues.clone() } else { self.queues.of_others() };
                     let (tun, mtu) = attach::attach(&device, to, &queues)?;
                     (tun, Some(mtu))
                 }

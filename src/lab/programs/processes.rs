@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use crate::sys::netns::{self, Identity};
+use crate::sys::netns::{self, Identity, Recognised};
 use crate::sys::process::{self, Listed, ProcessId, Signal};
 
 /// How long a program may take to end after SIGTERM.
@@ -24,8 +24,8 @@ pub(in crate::lab) const VARIABLE: &str = "VNET_LAB";
 pub(in crate::lab) struct Residents<'a> {
     /// Process groups, by their leaders.
     pub(in crate::lab) groups: Vec<ProcessId>,
-    /// Namespaces.
-    pub(in crate::lab) places: Vec<Identity>,
+    /// Namespaces, held open: another lab's may get the number of one that goes meanwhile.
+    pub(in crate::lab) places: Vec<Recognised>,
     /// A lab without root that has crashed: its namespaces have no names any more, but its processes have its name in
     /// their environment.
     pub(in crate::lab) lab: Option<&'a str>,
@@ -91,7 +91,7 @@ impl Residents<'_> {
         // A process that may not be inspected is not ours.
         let Some(place) = place(pid) else { return false };
         let is_told = |lab| Some(place) != here && process::was_given(pid, VARIABLE, lab);
-        self.places.contains(&place) || self.lab.is_some_and(is_told)
+        self.places.iter().any(|own| own.is(place)) || self.lab.is_some_and(is_told)
     }
 }
 
