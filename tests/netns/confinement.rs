@@ -37,8 +37,10 @@ fn topologies() -> [String; 2] {
     [full, more]
 }
 
-/// In a set of signals, as the kernel prints it.
+/// In a set of signals, as the kernel prints it: SIGILL, SIGBUS, SIGFPE and SIGSEGV. A thread that fails ends the process.
 const FAULTS: u64 = 1 << 3 | 1 << 6 | 1 << 7 | 1 << 10;
+/// SIGHUP, SIGINT, SIGTERM and SIGCHLD: handlers run on a thread that has a handler's calls.
+const HANDLED: u64 = 1 << 0 | 1 << 1 | 1 << 14 | 1 << 16;
 
 /// One thread, as the kernel describes it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,8 +48,8 @@ struct Rights {
     capabilities: u64,
     no_new_privileges: bool,
     filtered: bool,
-    /// Of SIGILL, SIGBUS, SIGFPE and SIGSEGV: a thread that fails ends the process.
-    blocks_faults: bool,
+    /// Which of the signals above it does not handle.
+    blocks: u64,
 }
 
 /// The rights of each thread of a daemon, by its name without a number.
@@ -62,7 +64,7 @@ fn threads(lab: &Lab) -> BTreeMap<String, BTreeSet<Rights>> {
             capabilities: u64::from_str_radix(fields["CapPrm"], 16).unwrap(),
             no_new_privileges: fields["NoNewPrivs"] == "1",
             filtered: fields["Seccomp"] == "2",
-            blocks_faults: u64::from_str_radix(fields["SigBlk"], 16).unwrap() & FAULTS == FAULTS,
+            blocks: u64::from_str_radix(fields["SigBlk"], 16).unwrap() & (FAULTS | HANDLED),
         };
         assert_eq!(fields["CapPrm"], fields["CapEff"], "{status}");
         assert_eq!(fields["CapInh"], "0000000000000000", "{status}");
@@ -76,11 +78,11 @@ fn threads(lab: &Lab) -> BTreeMap<String, BTreeSet<Rights>> {
 fn expected() -> BTreeMap<String, BTreeSet<Rights>> {
     let of = |role: Role| {
         let capabilities = role.capabilities().bits();
-        Rights { capabilities, no_new_privileges: true, filtered: true, blocks_faults: true }
+        let blocks = if role == Role::Changes { FAULTS } else { FAULTS | HANDLED };
+        Rights { capabilities, no_new_privileges: true, filtered: true, blocks }
     };
     let starts = CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_PTRACE | CapabilitySet::SETPCAP | sandbox::KEPT;
-    let starter =
-        Rights { capabilities: starts.bits(), no_new_privileges: false, filtered: false, blocks_faults: false };
+    let starter = Rights { capabilities: starts.bits(), no_new_privileges: false, filtered: false, blocks: 0 };
     let roles = [
         ("vnet", of(Role::Changes)),
         ("vnet-w", of(Role::Worker)),

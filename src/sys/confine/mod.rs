@@ -151,6 +151,8 @@ mod tests {
         for (name, role) in Role::NAMES {
             assert_ne!(as_role(role, program), 0, "{name} starts programs");
         }
+        // What libraries ask for in passing fails otherwise: the kernel does not note it.
+        assert_eq!(as_role(Role::Worker, || errno(File::open("/etc/passwd"))), libc::ENOMEM);
         let another = || errno(thread::Builder::new().spawn(|| ()));
         assert_eq!(as_role(Role::Worker, another), libc::EPERM);
         assert_eq!(as_role(Role::Control, another), 0);
@@ -189,6 +191,14 @@ mod tests {
         assert_eq!(fs::read_dir(theirs.path()).unwrap().count(), 1);
         let read = || fs::read("/etc/passwd").is_ok();
         assert!(!as_role(Role::Service, read) && !as_role(Role::Control, read) && !as_role(Role::Worker, read));
+    }
+
+    /// Landlock refuses what a gap in a list would let through.
+    #[test]
+    fn only_threads_that_open_namespaces_may_open_any_file() {
+        let limited = Role::NAMES.into_iter().filter(|(_, role)| role.directories().is_some());
+        let names: Vec<_> = limited.map(|(name, _)| name).collect();
+        assert_eq!(names, ["worker", "service", "control", "flow-logs", "flow-cache"]);
     }
 
     #[test]
