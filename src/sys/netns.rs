@@ -204,8 +204,15 @@ pub fn find(wanted: Identity) -> Option<Netns> {
 
 /// Runs a function on a thread of its own and hands back its value or its panic.
 fn scoped<T: Send>(f: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let mut value = None;
+    on_thread(Box::new(|| value = Some(f())))?;
+    value.ok_or_else(|| io::Error::other("the thread inside the namespace has ended early"))
+}
+
+/// The same without the value: threads are started by dozens of functions, and this is compiled once.
+fn on_thread(work: Box<dyn FnOnce() + Send + '_>) -> io::Result<()> {
     thread::scope(|scope| {
-        let worker = thread::Builder::new().name("vnet-netns".into()).spawn_scoped(scope, f)?;
+        let worker = thread::Builder::new().name("vnet-netns".into()).spawn_scoped(scope, work)?;
         worker.join().map_err(|_| io::Error::other("the thread inside the namespace panicked"))
     })
 }

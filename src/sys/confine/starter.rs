@@ -5,7 +5,7 @@
 //! thread that it starts prepares itself with these, takes its role, and only then runs.
 
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Sender, bounded};
@@ -18,22 +18,30 @@ use super::{Role, enter};
 /// Orders that wait at a time.
 const ORDERS: usize = 4;
 
-type Order = Box<dyn FnOnce() + Send>;
+/// What a thread does. Boxed, so that starting one is compiled once: there are dozens of kinds.
+type Work = Box<dyn FnOnce() + Send>;
 
-static ORDERED: OnceLock<Sender<Order>> = OnceLock::new();
+static ORDERED: OnceLock<Sender<Work>> = OnceLock::new();
+
+/// What a thread hands back at its end.
+type Said<T> = Arc<Mutex<Option<T>>>;
 
 /// A thread that has taken its role.
 #[derive(Debug)]
-pub struct Thread<T = ()>(JoinHandle<Option<T>>);
+pub struct Thread<T = ()> {
+    thread: JoinHandle<()>,
+    said: Said<T>,
+}
 
 impl<T> Thread<T> {
     pub fn is_finished(&self) -> bool {
-        self.0.is_finished()
+        self.thread.is_finished()
     }
 
     /// Waits for its end; None if it panicked, which it has reported.
     pub fn join(self) -> Option<T> {
-        self.0.join().ok().flatten()
+        self.thread.join().ok()?;
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -42,7 +50,7 @@ pub fn begin() -> io::Result<()> {
     if ORDERED.get().is_some() {
         return Ok(());
     }
-    let (orders, taken) = bounded::<Order>(ORDERS);
+    let (orders, taken) = bounded::<Work>(ORDERS);
     let run = move || {
         // SYS_ADMIN and SYS_PTRACE enter namespaces. SETPCAP confines programs, and what those keep must be there to be
         // kept. A program outside the sandbox has what its user has: so this thread may still gain privileges.
@@ -59,8 +67,12 @@ pub fn begin() -> io::Result<()> {
 
 /// Runs a function on a new thread with the starter's rights.
 pub fn run<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-    let thread = start("vnet-starts", f)?;
-    thread.join().map_err(|_| io::Error::other("a thread that starts something panicked"))
+    let said = Said::default();
+    let says = said.clone();
+    let work = move || *says.lock().unwrap_or_else(PoisonError::into_inner) = Some(f());
+    let thread = start("vnet-starts", Box::new(work))?;
+    let started = Thread { thread, said }.join();
+    started.ok_or_else(|| io::Error::other("a thread that starts something panicked"))
 }
 
 /// Starts a thread that prepares itself, takes a role, and runs with what it has prepared. Returns once it runs, or why
@@ -72,25 +84,26 @@ pub fn spawn<P, T: Send + 'static>(
     run: impl FnOnce(P) -> T + Send + 'static,
 ) -> io::Result<Thread<T>> {
     let (tell, ready) = bounded(1);
-    let thread = start(name, move || match prepare().and_then(|made| enter(&role).map(|()| made)) {
+    let said = Said::default();
+    let says = said.clone();
+    let work = move || match prepare().and_then(|made| enter(&role).map(|()| made)) {
         Ok(made) => {
             let _ = tell.send(Ok(()));
-            Some(run(made))
+            let end = run(made);
+            *says.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
         }
-        Err(error) => {
-            let _ = tell.send(Err(error));
-            None
-        }
-    })?;
+        Err(error) => drop(tell.send(Err(error))),
+    };
+    let thread = start(name, Box::new(work))?;
     ready.recv().map_err(|_| io::Error::other(format!("thread {name} panicked")))??;
-    Ok(Thread(thread))
+    Ok(Thread { thread, said })
 }
 
-fn start<T: Send + 'static>(name: &str, f: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
+fn start(name: &str, work: Work) -> io::Result<JoinHandle<()>> {
     let builder = thread::Builder::new().name(name.into());
-    let Some(orders) = ORDERED.get() else { return builder.spawn(f) };
+    let Some(orders) = ORDERED.get() else { return builder.spawn(work) };
     let (tell, started) = bounded(1);
-    let order = move || drop(tell.send(builder.spawn(f)));
+    let order = move || drop(tell.send(builder.spawn(work)));
     let ended = || io::Error::other("the thread that starts others has ended");
     orders.send(Box::new(order)).map_err(|_| ended())?;
     started.recv().map_err(|_| ended())?
