@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::arm::{self, Omission};
-use crate::config::Location;
+use crate::config::{self, Location};
 use crate::model::counted;
 
 use super::context::Context;
@@ -39,7 +39,7 @@ impl Export {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let input = topology::read(&self.file, context)?;
         let loaded = topology::load(&input, context)?;
-        let exported = arm::export(&input.text).map_err(Failure::usage)?;
+        let exported = arm::export(&config::as_json(&input.text).map_err(Failure::usage)?);
         let text = match self.language {
             Language::Arm => serde_json::to_string_pretty(&exported.template).map_err(Failure::usage)? + "\n",
             Language::Bicep => arm::bicep(&exported.template),

@@ -6,8 +6,7 @@
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing::level_filters::LevelFilter;
 
 use crate::model::counted;
 use crate::sys::files;
@@ -17,9 +16,18 @@ static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// Prints all events of this process on stderr, without colours: the log is a file in the end.
 pub(super) fn start() {
-    let filter = EnvFilter::builder().with_env_var("VNET_LOG").with_default_directive(LevelFilter::INFO.into());
+    let wanted = std::env::var("VNET_LOG").unwrap_or_default();
+    let level = level(&wanted);
     let log = tracing_subscriber::fmt().with_writer(|| Line).with_target(false).with_ansi(false);
-    log.log_internal_errors(false).with_env_filter(filter.from_env_lossy()).init();
+    log.log_internal_errors(false).with_max_level(level.unwrap_or(LevelFilter::INFO)).init();
+    if level.is_none() {
+        tracing::warn!("VNET_LOG is `{wanted}`; expected error, warn, info or debug");
+    }
+}
+
+/// How much is told; None for a word that is no level.
+fn level(word: &str) -> Option<LevelFilter> {
+    if word.is_empty() { Some(LevelFilter::INFO) } else { word.parse().ok() }
 }
 
 /// One event's line.
@@ -42,4 +50,16 @@ impl Write for Line {
 
 fn put(line: &[u8]) -> bool {
     files::write_ready(io::stderr(), line).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_a_word_in_any_case() {
+        let levels = ["", "warn", "DEBUG", "off", "loud", "vnet=debug"].map(level);
+        let [info, warn, debug, off] = [LevelFilter::INFO, LevelFilter::WARN, LevelFilter::DEBUG, LevelFilter::OFF];
+        assert_eq!(levels, [Some(info), Some(warn), Some(debug), Some(off), None, None]);
+    }
 }

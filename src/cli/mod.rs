@@ -69,6 +69,7 @@ mod trust;
 mod up;
 mod validate;
 mod verify;
+mod yaml;
 
 use std::process::ExitCode;
 

@@ -13,6 +13,7 @@ use super::Outcome;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::table::Table;
+use super::yaml;
 
 /// How data is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -68,7 +69,7 @@ impl Output {
         let text = match self.format {
             Format::Table | Format::Text | Format::Svg | Format::Html | Format::Dot | Format::Mermaid => text(),
             Format::Json => serde_json::to_string_pretty(value).map_err(unserialisable)? + "\n",
-            Format::Yaml => serde_saphyr::to_string(value).map_err(unserialisable)?,
+            Format::Yaml => yaml::to_string(value).map_err(unserialisable)?,
             Format::Tsv => table.tab_separated(),
         };
         print(&text)?;
@@ -99,7 +100,7 @@ impl Output {
                 .map(|row| serde_json::to_string(row).map(|line| line + "\n"))
                 .collect::<Result<String, _>>()
                 .map_err(unserialisable)?,
-            Format::Yaml => serde_saphyr::to_string(&rows).map_err(unserialisable)?,
+            Format::Yaml => yaml::to_string(rows).map_err(unserialisable)?,
             Format::Tsv => table.tab_separated(),
         };
         print(&text)

@@ -105,6 +105,14 @@ pub fn json_schema() -> serde_json::Value {
     yaml::shape::schema(|node, report| schema::document(node, Lists::default(), report))
 }
 
+/// A file's values as JSON, whether they are a valid topology or not.
+pub fn as_json(text: &str) -> Result<serde_json::Value, Errors> {
+    let mut report = Report::default();
+    let node = tree::parse(text, &mut report);
+    report.into_result()?;
+    Ok(node.map_or(serde_json::Value::Null, |node| node.json()))
+}
+
 /// Whether a lab can have this name.
 pub fn is_lab_name(name: &str) -> bool {
     values::is_dns_label(name, 32)

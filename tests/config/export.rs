@@ -5,14 +5,18 @@ use std::fmt::Write as _;
 use std::fs;
 use std::sync::Arc;
 
-use vnet::arm::{self, Options, Source, Store, template};
+use vnet::arm::{self, Export, Options, Source, Store, template};
 use vnet::config;
 use vnet::model::{Emulation, Network, PowerState};
+
+fn export(text: &str) -> Export {
+    arm::export(&config::as_json(text).unwrap())
+}
 
 /// The network of a file, and that of the template that it is exported to.
 fn both(text: &str) -> (Network, Network) {
     let file = Arc::from("exported.json");
-    let exported = arm::export(text).unwrap().template.to_string();
+    let exported = export(text).template.to_string();
     let document = arm::parse_json(&file, &exported).unwrap();
     let none = |_: &str, _: &str| Err("nothing is linked".to_owned());
     let evaluated = template::evaluate(&document, &template::Context::new(&none)).unwrap();
@@ -301,7 +305,7 @@ fn name_keys(network: &mut Network) {
 #[test]
 fn what_is_left_out_has_a_place() {
     let text = fs::read_to_string("config/private-cloud-basic.yaml").unwrap();
-    let omissions = arm::export(&text).unwrap().omissions;
+    let omissions = export(&text).omissions;
     let said: Vec<_> = omissions.iter().map(|one| (one.path.as_str(), one.message.as_str())).collect();
     for (path, words) in [
         ("privateClouds[0].run", "`run` is of the lab alone"),
@@ -318,7 +322,7 @@ fn what_is_left_out_has_a_place() {
 #[test]
 fn a_distributed_firewall_is_left_out_with_a_word() {
     let text = fs::read_to_string("config/distributed-firewall.yaml").unwrap();
-    let said = arm::export(&text).unwrap().omissions;
+    let said = export(&text).omissions;
     for message in [
         "`virtualMachines` is of the lab alone",
         "NSX-T Manager keeps `distributedFirewall`, and no template reaches it",
@@ -331,7 +335,7 @@ fn a_distributed_firewall_is_left_out_with_a_word() {
 #[test]
 fn bicep_refers_by_symbols() {
     let text = fs::read_to_string("config/contoso-fabrikam.yaml").unwrap();
-    let bicep = arm::bicep(&arm::export(&text).unwrap().template);
+    let bicep = arm::bicep(&export(&text).template);
     for line in [
         "resource virtualNetwork_Contoso 'Microsoft.Network/virtualNetworks@2024-05-01' = {",
         "  parent: virtualNetwork_Contoso",
@@ -357,7 +361,7 @@ virtualNetworkGateways:
     assert_eq!(exported.virtual_network_gateways, named.virtual_network_gateways);
     assert_eq!(named.virtual_network_gateways[0].client_prefixes().len(), 1);
     let with_client = format!("{text}vpnClients: [{{name: laptop, virtualNetworkGateway: gw}}]\n");
-    let omissions = arm::export(&with_client).unwrap().omissions;
+    let omissions = export(&with_client).omissions;
     let notes = omissions.into_iter().map(|one| one.message).collect::<Vec<_>>().join("\n");
     assert!(notes.contains("a client is a computer elsewhere"), "{notes}");
 }

@@ -35,10 +35,9 @@ const NETWORK: &str = "2024-05-01";
 const COMPUTE: &str = "2024-07-01";
 const SCHEMA: &str = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#";
 
-/// Makes a template of a topology file, which is valid. An error says why the text cannot be read.
-pub fn export(text: &str) -> Result<Export, String> {
-    let file: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-    let mut exporter = Exporter { file: &file, resources: Vec::new(), omissions: Vec::new(), at: String::new() };
+/// Makes a template of a topology file, which is valid, given as JSON.
+pub fn export(file: &Value) -> Export {
+    let mut exporter = Exporter { file, resources: Vec::new(), omissions: Vec::new(), at: String::new() };
     for (list, kind, table) in LISTS {
         for (index, item) in exporter.items(list).iter().enumerate() {
             exporter.at = format!("{list}[{index}]");
@@ -64,7 +63,7 @@ pub fn export(text: &str) -> Result<Export, String> {
         template["parameters"]["storageId"] =
             json!({ "type": "string", "metadata": { "description": "The id of the flow logs' storage account." } });
     }
-    Ok(Export { template, omissions })
+    Export { template, omissions }
 }
 
 /// Keys of a file that no template has.

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use crate::cli::yaml;
+
 use super::report::{ModelAnswer, Packets, Report, Tested, Words};
 
 /// What stands below a test that failed.
@@ -89,7 +91,7 @@ fn diagnostics(test: &Tested) -> String {
 
 fn block(diagnostics: &impl Serialize) -> String {
     // Words and lists of words can always be written.
-    let yaml = serde_saphyr::to_string(diagnostics).unwrap_or_default();
+    let yaml = yaml::to_string(diagnostics).unwrap_or_default();
     let lines = ["---"].into_iter().chain(yaml.lines()).chain(["..."]);
     lines.flat_map(|line| ["  ", line, "\n"]).collect()
 }

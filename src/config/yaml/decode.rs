@@ -310,8 +310,7 @@ pub(in crate::config) fn command(node: &Node, report: &mut Report) -> Option<Vec
 /// `true` or `false`, unquoted.
 pub(in crate::config) fn boolean(node: &Node, report: &mut Report) -> Option<bool> {
     match &node.value {
-        Value::Scalar { text, plain: true } if matches!(text.as_str(), "true" | "True" | "TRUE") => Some(true),
-        Value::Scalar { text, plain: true } if matches!(text.as_str(), "false" | "False" | "FALSE") => Some(false),
+        Value::Scalar { text, plain: true } if truth(text).is_some() => truth(text),
         Value::Scalar { .. } if report.accepts(|| Shape::Boolean) => None,
         Value::Scalar { text, .. } => {
             let help = match text.to_ascii_lowercase().as_str() {
@@ -329,6 +328,15 @@ pub(in crate::config) fn boolean(node: &Node, report: &mut Report) -> Option<boo
             mismatch(node, report, "a boolean", "true or false");
             None
         }
+    }
+}
+
+/// What YAML reads as `true` or `false`.
+pub(super) fn truth(text: &str) -> Option<bool> {
+    match text {
+        "true" | "True" | "TRUE" => Some(true),
+        "false" | "False" | "FALSE" => Some(false),
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::decode::mismatch;
+use super::decode::{mismatch, truth};
 use super::diagnostic::{At, Report, Spanned, clip, nearest};
 use super::shape::{Object, Shape};
 use super::tree::{Node, Value};
@@ -131,7 +131,7 @@ impl Node {
             Value::Null => Json::Null,
             Value::Scalar { text, plain: true } => {
                 let number = text.parse::<i64>().ok().map(Json::from);
-                number.or_else(|| text.parse::<bool>().ok().map(Json::from)).unwrap_or_else(|| json!(text))
+                number.or_else(|| truth(text).map(Json::from)).unwrap_or_else(|| json!(text))
             }
             Value::Scalar { text, plain: false } => json!(text),
             Value::List(items) => items.iter().map(Self::json).collect(),
