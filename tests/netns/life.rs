@@ -382,15 +382,17 @@ fn five_hundred_machines_are_counted_and_go_together() {
     let machine = |n| format!("  - {{name: m{n}, networkInterfaces: [{{subnet: v/s}}]}}\n");
     let machines = (0..500).map(machine).collect::<Vec<_>>().concat();
     let lab = Lab::prepared(&format!("{subnets}{machines}"));
+    let start = Instant::now();
     let up = lab.start();
+    let made = start.elapsed();
     assert_code(&up, 0);
     assert!(stdout(&up).ends_with(": 500 machines\n"), "{}", stdout(&up));
     let start = Instant::now();
     assert_code(&lab.down(), 0);
-    let took = start.elapsed();
+    let removed = start.elapsed();
     assert_eq!(lab.remains(), Vec::<PathBuf>::new());
-    // 1.1 to 1.3 s on idle processors, and 10 s where one device waits for the other.
-    assert!(took.as_secs() < 6, "{took:?}");
+    // About as long as they take to be made, and five times as long where one device waits for the other.
+    assert!(removed < made * 3, "made in {made:?}, removed in {removed:?}");
 }
 
 /// Each command that reads the file prints its warnings, and goes on; a change prints the warnings it causes, not what was
