@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aya::Ebpf;
 use aya::maps::Map;
@@ -143,13 +143,13 @@ impl FlowCache {
         let from_guest = program(&mut object, "from_guest")?;
         let from_daemon = program(&mut object, "from_daemon")?;
         let map = |name: &str| match object.map(name) {
-            Some(Map::HashMap(map) | Map::Array(map)) => map.fd().as_fd().try_clone_to_owned(),
+            Some(Map::HashMap(map) | Map::Array(map) | Map::RingBuf(map)) => map.fd().as_fd().try_clone_to_owned(),
             _ => Err(io::Error::other(format!("no map {name}"))),
         };
         let (flows, epoch, twins) = (map("FLOWS")?, map("EPOCH")?, map("TWINS")?);
         let (passed, missed) = (Words::map(&map("PASSED")?, SLOTS)?, Words::map(&map("MISSED")?, 1)?);
         let cache = Self {
-            copies: Mutex::new(FlowCopies::map(&mut object, "COPIES")?),
+            copies: Mutex::new(FlowCopies::new(map("COPIES")?)),
             from_guest,
             from_daemon,
             flows,
@@ -206,9 +206,23 @@ impl FlowCache {
         self.passed.all()[usize::from(mark.slot)].store(mark.number.into(), Ordering::Release);
     }
 
+    /// From now on copies can be taken; not before, since their memory is large.
+    pub fn open_copies(&self) -> io::Result<()> {
+        self.copies().open()
+    }
+
+    /// Until they are opened again no copies are taken.
+    pub fn close_copies(&self) {
+        self.copies().close();
+    }
+
     /// Takes the copies that wait, in the order in which they were made.
     pub fn take_copies(&self, take: impl FnMut(&FlowCopy<'_>)) {
-        self.copies.lock().unwrap_or_else(PoisonError::into_inner).take(take);
+        self.copies().take(take);
+    }
+
+    fn copies(&self) -> MutexGuard<'_, FlowCopies> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many copies found no room, of all flows.

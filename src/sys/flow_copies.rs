@@ -4,9 +4,9 @@
 
 use std::fmt::{self, Debug, Formatter};
 use std::io;
+use std::os::fd::OwnedFd;
 
-use aya::Ebpf;
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{Map, MapData, RingBuf};
 
 /// One copy: `struct copy` of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,17 +28,34 @@ const PACKET: usize = 32;
 const MOST: usize = 1 << 17;
 
 /// The ring, and its only reader.
-pub(super) struct FlowCopies(RingBuf<MapData>);
+pub(super) struct FlowCopies {
+    map: OwnedFd,
+    /// In this process's memory while it is read.
+    ring: Option<RingBuf<MapData>>,
+}
 
 impl FlowCopies {
-    pub(super) fn map(object: &mut Ebpf, name: &str) -> io::Result<Self> {
-        let map = object.take_map(name).ok_or_else(|| io::Error::other(format!("no map {name}")))?;
-        RingBuf::try_from(map).map(Self).map_err(io::Error::other)
+    pub(super) fn new(map: OwnedFd) -> Self {
+        Self { map, ring: None }
+    }
+
+    /// From now on there is something to take.
+    pub(super) fn open(&mut self) -> io::Result<()> {
+        if self.ring.is_none() {
+            let map = MapData::from_fd(self.map.try_clone()?).map_err(io::Error::other)?;
+            self.ring = Some(RingBuf::try_from(Map::RingBuf(map)).map_err(io::Error::other)?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self) {
+        self.ring = None;
     }
 
     pub(super) fn take(&mut self, mut take: impl FnMut(&FlowCopy<'_>)) {
+        let Some(ring) = &mut self.ring else { return };
         for _ in 0..MOST {
-            let Some(bytes) = self.0.next() else { return };
+            let Some(bytes) = ring.next() else { return };
             if let Some(copy) = FlowCopy::decode(&bytes) {
                 take(&copy);
             }

@@ -331,7 +331,11 @@ impl Keeper {
         }
         let Some(slot) = self.slots.take() else { return };
         let flow = slot.delay(flow, &self.cache);
-        let flow = copies.map_or(flow, |(traced, most)| self.copies.want(flow, traced, most));
+        let flow = match copies {
+            None => Some(flow),
+            Some((traced, most)) => self.copies.want(flow, traced, most),
+        };
+        let Some(flow) = flow else { return };
         // A full map, or an end since: what is there no longer stands for the flow.
         if self.cache.put(&key, &flow).is_ok() && self.begun(leg, now) == Some(begun) {
             let (read, copies) = (Flow::default(), flow.copies);

@@ -38,9 +38,10 @@ impl Copies {
         Self { cache, taps, decisions: Decisions::default(), missed: 0 }
     }
 
-    /// Asks for copies of a flow's packets, so many bytes of each.
-    pub(super) fn want(&mut self, flow: Flow, traced: Traced, most: u32) -> Flow {
-        Flow { copies: self.decisions.add(traced), most, ..flow }
+    /// Asks for copies of a flow's packets, so many bytes of each. None if that is not possible.
+    pub(super) fn want(&mut self, flow: Flow, traced: Traced, most: u32) -> Option<Flow> {
+        self.cache.open_copies().ok()?;
+        Some(Flow { copies: self.decisions.add(traced), most, ..flow })
     }
 
     /// Forgets a flow, once the copies that wait are taken. Zero is none.
@@ -60,6 +61,9 @@ impl Copies {
             taps.offer_copy(Offered { traced, head: &head, frame: copy.frame, len: copy.len });
         });
         decisions.sweep();
+        if decisions.known.is_empty() {
+            cache.close_copies();
+        }
         let missed = cache.missed();
         std::mem::replace(&mut self.missed, missed) != missed
     }

@@ -302,6 +302,24 @@ fn known(filter: Filter, addresses: &[std::net::IpAddr; 4], names: &[&str; 3]) -
 }
 
 #[test]
+fn what_is_no_machine_is_a_node_too() {
+    let text = include_str!("../../config/distributed-firewall.yaml");
+    let network = config::load(text, "distributed-firewall.yaml").unwrap().network;
+    let compiled = compile(&network, &Learned::default(), 1);
+    let pattern = |text: &str| pattern(&parse_filter(text).unwrap(), &network, &compiled);
+    for node in ["app", "sddc-web1", "SDDC-data", "hub-er", "sddc-circuit", "internet"] {
+        let Ok(Pattern::At(nics, ports)) = pattern(&format!("node {node}")) else { panic!("no node {node}") };
+        assert!(!nics.is_empty() && !ports.is_empty(), "{node}");
+    }
+    for (node, address) in [("sddc-web1", "10.176.1.11"), ("internet", "198.51.100.10"), ("app", "10.90.1.4")] {
+        assert_eq!(pattern(&format!("host {node}")), pattern(&format!("host {address}")), "{node}");
+    }
+    let unknown = pattern("node sddc-web7").unwrap_err();
+    assert_eq!(unknown, "unknown node `sddc-web7`: did you mean `sddc-web1`?");
+    assert!(pattern("host sddc-circuit").unwrap_err().contains("`node sddc-circuit` has its packets"));
+}
+
+#[test]
 fn a_vnet_behind_one_tun_is_a_node() {
     let network = config::load(include_str!("../../config/two-vnets.yaml"), "two.yaml").unwrap().network;
     let compiled = compile(&network, &Learned::default(), 1);

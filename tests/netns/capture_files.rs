@@ -200,4 +200,5 @@ fn super_packets_are_whole_or_cut() {
     };
     assert!(largest(&[]) > 1500, "whole");
     assert!(largest(&["--cut"]) <= 1500, "cut");
+    assert!(largest(&["--cut", "--snap", "96"]) <= 1500, "cut, and of each the beginning");
 }

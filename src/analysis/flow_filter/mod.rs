@@ -7,6 +7,7 @@
 mod parse;
 mod word;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -14,10 +15,11 @@ use ipnet::IpNet;
 
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::{DropReason, NicId, Pattern, PortId, Side};
-use crate::model::{Attachment, Network, VnetIx};
+use crate::model::{Attachment, Network};
 use crate::wire::Protocol;
 
-use super::query::{nic_of, vm};
+use super::query::names::Names;
+use super::query::{nic_of, unknown, vm};
 
 pub use parse::{FilterError, parse_filter};
 
@@ -88,26 +90,49 @@ impl Meaning<'_> {
         })
     }
 
+    /// The addresses of a node, also of one that is no machine.
     fn addresses(&self, name: &str) -> Result<Vec<IpNet>, String> {
-        let nics = &self.network.vm(vm(self.network, name)?).network_interfaces;
-        Ok(nics.iter().flat_map(|&nic| &self.network.nic(nic).addresses).map(|&address| address.into()).collect())
+        let nics = self.nics(name)?;
+        let own = nics.iter().flat_map(|&nic| match self.compiled.sender(nic) {
+            Sender::Nic(nic) => self.network.nic(nic).addresses.clone(),
+            Sender::Internet => self.network.internet.iter().flat_map(|internet| internet.addresses.clone()).collect(),
+            Sender::Gateway(gateway) => self.network.gateway_addresses(gateway),
+            sender => match self.names().customer(sender) {
+                Some(customer) => self.network.addresses_of_customer(customer),
+                None => Vec::new(),
+            },
+        });
+        let own: Vec<IpNet> = own.map(IpNet::from).collect();
+        if own.is_empty() {
+            return Err(format!("`{name}` has no addresses of its own: `node {name}` has its packets"));
+        }
+        Ok(own)
     }
 
     fn node(&self, name: &str) -> Result<Pattern, String> {
-        let unknown = match vm(self.network, name) {
-            Ok(vm) => {
-                let nics = &self.network.vm(vm).network_interfaces;
-                let attachments: Vec<_> = nics.iter().copied().map(Attachment::Nic).collect();
-                return Ok(self.at(nics.iter().map(|&nic| self.compiled.nic_of(nic)).collect(), &attachments));
-            }
-            Err(unknown) => unknown,
-        };
-        let vnets = &self.network.virtual_networks;
-        let attached = vnets.iter().position(|vnet| vnet.attach.is_some() && vnet.name.eq_ignore_ascii_case(name));
-        let vnet = VnetIx(attached.ok_or(unknown)?);
-        let behind = |sender| matches!(sender, Sender::Subnet(subnet) if subnet.vnet == vnet);
-        let senders = self.compiled.ids().senders().filter(|(_, sender)| behind(*sender));
-        Ok(self.at(senders.map(|(nic, _)| nic).collect(), &[Attachment::Vnet(vnet)]))
+        let nics = self.nics(name)?;
+        let ports = nics.iter().map(|&nic| self.compiled.snapshot.nic(nic).port);
+        let ports: BTreeSet<_> = ports.filter(|port| *port != PortId::NONE).collect();
+        Ok(Pattern::At(nics, ports.into_iter().collect()))
+    }
+
+    /// The interfaces of a node of this name.
+    fn nics(&self, name: &str) -> Result<Vec<NicId>, String> {
+        let all = self.compiled.ids().senders().map(|(nic, _)| (nic, self.names().node(nic)));
+        let all: Vec<_> = all.collect();
+        let own = all.iter().filter(|(_, node)| node.eq_ignore_ascii_case(name)).map(|(nic, _)| *nic);
+        let own: Vec<_> = own.collect();
+        if own.is_empty() {
+            let mut names: Vec<_> = all.iter().map(|(_, node)| node.as_str()).collect();
+            names.sort_unstable();
+            names.dedup();
+            return Err(unknown("node", name, names.into_iter()));
+        }
+        Ok(own)
+    }
+
+    fn names(&self) -> Names<'_> {
+        Names { network: self.network, compiled: self.compiled }
     }
 
     fn at(&self, nics: Vec<NicId>, attachments: &[Attachment]) -> Pattern {

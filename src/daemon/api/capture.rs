@@ -31,7 +31,9 @@ pub(in crate::daemon) fn capture(engine: Arc<Engine>, wanted: protocol::Capture)
         .map_err(|error| Refusal { message: error.to_string(), help: error.advice().map(str::to_owned) })?;
     let published = engine.published();
     let pattern = analysis::pattern(&filter, &published.network, &published.compiled).map_err(Refusal::new)?;
-    let watch = engine.capture(pattern, wanted.snap as usize).map_err(Refusal::new)?;
+    // Only a whole super-packet can be cut.
+    let most = if wanted.cut { u32::MAX } else { wanted.snap };
+    let watch = engine.capture(pattern, most as usize).map_err(Refusal::new)?;
     let mut file = File::begin(wanted);
     file.announce(&published.network);
     let mut writer =
