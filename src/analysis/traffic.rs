@@ -26,9 +26,12 @@ pub struct Traffic {
 pub fn boundaries(network: &Network) -> BTreeSet<u16> {
     let rules = network.network_security_groups.iter().flat_map(|nsg| &nsg.rules).map(|rule| &rule.destination_ports);
     let admin = network.rule_collections().flat_map(|(_, collection)| &collection.rules);
+    let policies = network.private_clouds.iter().flat_map(|cloud| &cloud.firewall.policies);
+    let firewall = policies.flat_map(|policy| &policy.rules).flat_map(|rule| rule.services.iter().flatten());
     let edges = |range: &PortRange| [Some(range.first), range.last.checked_add(1)];
     rules
         .chain(admin.map(|rule| &rule.destination_ports))
+        .chain(firewall.map(|service| &service.destination_ports))
         .flatten()
         .flat_map(edges)
         .flatten()

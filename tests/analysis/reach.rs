@@ -67,3 +67,26 @@ fn a_difference_turned_round_is_its_opposite() {
     }
     assert_eq!(differences(&old, &old), []);
 }
+
+/// A port that one rule of a distributed firewall has is told from those beside it (AVS-12).
+#[test]
+fn avs_12_a_distributed_firewalls_ports_are_asked_one_by_one() {
+    let before = load("config/distributed-firewall.yaml");
+    let mut after = before.clone();
+    let policies = after.private_clouds[0].firewall.policies.iter_mut();
+    let mut rules = policies.flat_map(|policy| &mut policy.rules);
+    let rule = rules.find(|rule| rule.name == "web-to-data").unwrap();
+    rule.services.as_mut().unwrap()[0].destination_ports[0].last += 1;
+    drop(rules);
+    let ports = || analysis::boundaries(&before).into_iter().chain(analysis::boundaries(&after));
+    let found = differences(&ask(&before, ports()), &ask(&after, ports()));
+    let found: Vec<_> = found
+        .iter()
+        .map(|difference| {
+            let pair = difference.after.as_ref().unwrap();
+            (difference.shift, pair.source.as_str(), pair.destination.as_str(), pair.traffic.to_string())
+        })
+        .collect();
+    let opens = |source| (Shift::Opens, source, "sddc-data", "tcp/5433".to_owned());
+    assert_eq!(found, [opens("sddc-web1"), opens("sddc-web2")]);
+}
