@@ -133,6 +133,12 @@ impl Circuits {
                 .rule("GR-02")
                 .expected("an `authorizationKey` that was issued there");
         }
+        if let Some(key) = &written.authorization_key
+            && other.authorizations.iter().all(|authorization| authorization.key != key.value)
+        {
+            let message = format!("circuit `{}` has no authorization with this key: no connection", other.name);
+            report.warning(key.at, message).rule("GR-02").expected("a key of its `authorizations`");
+        }
     }
 
     /// LIM-22: connections of gateways and Global Reach together.

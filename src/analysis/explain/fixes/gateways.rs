@@ -1,9 +1,11 @@
 //! Packets that a gateway cannot forward: its tunnel is down, or none leads there (VPN-12, VPN-13). And circuits' edges
 //! that have learned no route (ER-10, ER-18, GR-04).
 
+use std::net::IpAddr;
+
 use crate::compile::Sender;
 use crate::dataplane::NicId;
-use crate::model::{CircuitIx, CloudInternet, CloudIx, Side};
+use crate::model::{CircuitIx, CloudInternet, CloudIx, Segment, Side};
 
 use super::{Case, Diagnosis};
 
@@ -41,6 +43,10 @@ impl Case<'_> {
         let (network, dst) = (self.names.network, self.walk.dst);
         let cloud = network.cloud(at);
         let (name, circuit) = (&cloud.tier0, &network.circuit(cloud.circuit).name);
+        let within = |segment: &&Segment| matches!(dst, IpAddr::V4(dst) if segment.prefix.contains(&dst));
+        if let Some(segment) = cloud.ranges().find(within) {
+            return Diagnosis::without_fix(format!("no machine of {} has {dst} (AVS-12)", segment.name));
+        }
         let learned = self.names.compiled.learned();
         let absent = |side| learned.link_absence(network, cloud.circuit, side);
         let down = Side::BOTH.map(absent).into_iter().collect::<Option<Vec<_>>>();
