@@ -348,12 +348,17 @@ fn a_connection_ends_in_its_record() {
     let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
     let mut ended = BTreeMap::new();
     for to in [B, B, B, "fd00:1:0:1::5"] {
-        assert_eq!(lab.tcp("a", "b", to, 8080, 20_000_000), Some(20_000_000));
-        // The last segments may be under way still. A closed flow is not kept for long.
-        eventually("all are closed", || {
-            let flows = lab.data(&["flows", "--port", "8080"]).as_array().unwrap().clone();
-            ended.extend(flows.iter().map(|flow| (flow["sourcePort"].as_u64(), flow["bytesSent"].as_u64().unwrap())));
-            flows.iter().all(|flow| flow["state"] == "Closed")
+        thread::scope(|scope| {
+            let transfer = scope.spawn(|| lab.tcp("a", "b", to, 8080, 20_000_000));
+            // The last segments may be under way at its end. A closed flow is not kept for long.
+            eventually("all are closed", || {
+                let is_over = transfer.is_finished();
+                let flows = lab.data(&["flows", "--port", "8080"]).as_array().unwrap().clone();
+                let sent = |flow: &Value| (flow["sourcePort"].as_u64(), flow["bytesSent"].as_u64().unwrap());
+                ended.extend(flows.iter().map(sent));
+                is_over && flows.iter().all(|flow| flow["state"] == "Closed")
+            });
+            assert_eq!(transfer.join().unwrap(), Some(20_000_000));
         });
     }
     assert_eq!(ended.len(), 4, "{ended:?}");
