@@ -243,14 +243,17 @@ fn in_file(lab: &Lab, file: &Value) -> ([u64; 2], u64) {
 fn a_capture_has_the_packets_of_known_flows() {
     let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
     let echo = Echo::new(&lab, 5000);
+    let before = mappings(&lab);
     let (file, _folder) = captured(&lab, &["a", "udp"], || {
         echo.settle(&lab);
+        assert!(mappings(&lab) > before);
         let daemon = daemon(&lab);
         assert!(daemon.signal(Signal::STOP).unwrap());
         let through = echo.exchange(100, NEVER);
         assert!(daemon.signal(Signal::CONT).unwrap());
         assert_eq!(through, 100, "they stay with the kernel");
     });
+    eventually("the memory for copies is given back", || mappings(&lab) == before);
     let ([written, missed], all) = in_file(&lab, &file);
     assert_eq!((written, missed), (all, 0));
     let packets = file["packets"].as_array().unwrap();
@@ -263,6 +266,18 @@ fn a_capture_has_the_packets_of_known_flows() {
     }
     let (file, _folder) = captured(&lab, &["a", "tcp"], || assert_eq!(echo.exchange(100, SOON), 100));
     assert_eq!(file["packets"].as_array().unwrap().len(), 0, "of another flow");
+    let (file, _folder) = captured(&lab, &["a", "--snap", "64", "udp"], || {
+        echo.settle(&lab);
+        (0..10).for_each(|_| drop(echo.client.send(&[7; 500])));
+    });
+    let long: Vec<_> = file["packets"].as_array().unwrap().iter().filter(|packet| packet["whole"] == 528).collect();
+    assert!(long.len() == 10 && long.iter().all(|packet| packet["kept"] == 64), "{long:?}");
+}
+
+/// How many parts of maps the daemon has in its memory.
+fn mappings(lab: &Lab) -> usize {
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", daemon(lab).pid)).unwrap();
+    maps.lines().filter(|line| line.contains("bpf-map")).count()
 }
 
 /// Of some flows workers take the packets, of others the kernel sends copies.
