@@ -222,18 +222,21 @@ fn flows_are_shared_over_backends() {
             "{flows: {from: cl, to: 10.0.1.100, port: 8080, atLeast: 1, over: [web2], count: 40}, retry: 12}",
         ],
     );
+    // A lab each: a connection to a backend itself may have the ports of one that the balancer translated, and what comes
+    // back is taken for that one's.
     fail_in(
         &topology,
-        &[
-            (
-                "{from: cl, to: 10.0.1.100, port: 8080, flows: 3, retry: 12, timeout: 10s}",
-                "expected flows at 3 machines or more, but the model and the lab say flows at 2 machines: web, web2",
-            ),
-            (
-                "{from: cl, to: web, port: 8080, flows: 1, timeout: 10s}",
-                "but the model and the lab say flows at no machine",
-            ),
-        ],
+        &[(
+            "{from: cl, to: 10.0.1.100, port: 8080, flows: 3, retry: 12, timeout: 10s}",
+            "expected flows at 3 machines or more, but the model and the lab say flows at 2 machines: web, web2",
+        )],
+    );
+    fail_in(
+        &topology,
+        &[(
+            "{from: cl, to: web, port: 8080, flows: 1, timeout: 10s}",
+            "but the model and the lab say flows at no machine",
+        )],
     );
 }
 
