@@ -1,6 +1,6 @@
 //! Copies of packets that the kernel carries, as its program makes them in a ring of memory.
 //!
-//! One idea: whoever reads takes all that wait. No call of the kernel is needed for it, and nothing wakes the reader.
+//! One idea: its reader takes all that wait, without a call of the kernel. Nothing wakes it.
 
 use std::fmt::{self, Debug, Formatter};
 use std::io;
