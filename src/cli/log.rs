@@ -25,7 +25,7 @@ pub(super) fn start() {
     }
 }
 
-/// How much is told; None for a word that is no level.
+/// The level that a word names; None if it names none.
 fn level(word: &str) -> Option<LevelFilter> {
     if word.is_empty() { Some(LevelFilter::INFO) } else { word.parse().ok() }
 }

@@ -1,7 +1,7 @@
 //! The distributed firewall of a private cloud's NSX-T: rules at the network adapter of each machine of a segment (AVS-12).
 //!
-//! One idea: what a file says by names is ranges and ports here, and what is missing stands for everything. Which of the
-//! rules a machine meets, and as what, `compile` decides.
+//! One idea: a rule has ranges and ports here, where the file has names. What a rule leaves out matches everything.
+//! `compile` decides which rules each machine gets.
 
 use ipnet::Ipv4Net;
 

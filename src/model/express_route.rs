@@ -160,7 +160,7 @@ pub enum Customer {
 }
 
 impl Customer {
-    /// The customer whose circuits lead there: of a segment, its private cloud.
+    /// The customer that has the circuits to this one: for a segment, its private cloud.
     #[must_use]
     pub fn at_circuit(self) -> Self {
         match self {

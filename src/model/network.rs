@@ -340,9 +340,9 @@ pub enum CircuitTransit {
 }
 
 impl Network {
-    /// What an attachment's device is in a lab whose machines have devices of this kind. The kernel carries flows of
-    /// machines' interfaces alone. In a namespace that exists already it does where the file asks for a kind of device
-    /// and has the lab set it up.
+    /// What device an attachment gets if machines get devices of this kind. The kernel carries flows of
+    /// machines' interfaces alone. In a namespace that exists already, the file must ask for a kind of device and let
+    /// the lab configure it.
     pub fn device_kind(&self, attachment: Attachment, machines: DeviceKind) -> DeviceKind {
         let is_pair = match attachment {
             Attachment::Nic(nic) => {

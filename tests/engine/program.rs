@@ -165,6 +165,16 @@ fn leave_checksum(bytes: &mut [u8], offload: &Offload) {
     bytes[field..field + 2].copy_from_slice(&(sum as u16).to_be_bytes());
 }
 
+/// A program that knows the flow of a datagram with this many bytes, and what a kernel has left undone of it.
+fn with_datagram(len: usize) -> (Loaded, Vec<u8>, Offload) {
+    let (src, dst) = ("10.0.0.1:1000".parse().unwrap(), "10.0.0.2:53".parse().unwrap());
+    let mut datagram = build::udp(src, dst, &vec![7; len]);
+    let loaded = Loaded::new(&mut datagram);
+    let offload = left_undone(&datagram, 0);
+    leave_checksum(&mut datagram, &offload);
+    (loaded, datagram, offload)
+}
+
 /// One to three changes: bytes, a cut, more bytes.
 fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
     for _ in 0..=random.below(3) {
@@ -195,10 +205,7 @@ fn inside(test: impl FnOnce() + Send) {
 #[test]
 fn a_flow_waits_for_its_packets_that_went_up() {
     inside(|| {
-        let mut datagram = build::udp("10.0.0.1:1000".parse().unwrap(), "10.0.0.2:53".parse().unwrap(), &[7; 100]);
-        let mut loaded = Loaded::new(&mut datagram);
-        let offload = left_undone(&datagram, 0);
-        leave_checksum(&mut datagram, &offload);
+        let (mut loaded, datagram, _) = with_datagram(100);
         let sent = |loaded: &mut Loaded| {
             let mut frame = [&FORGED[..], &[0; 6], &[8, 0], &datagram].concat();
             loaded.run(&mut frame, 0);
@@ -238,12 +245,8 @@ fn a_flow_waits_for_its_packets_that_went_up() {
 #[test]
 fn copies_have_room_for_packets_of_every_size() {
     inside(|| {
-        let (src, dst) = ("10.0.0.1:1000".parse().unwrap(), "10.0.0.2:53".parse().unwrap());
         for len in [0, 1, 99, 100, 101, 1472, 1473, 1508, 1509, 3000] {
-            let mut datagram = build::udp(src, dst, &vec![7; len]);
-            let mut loaded = Loaded::new(&mut datagram);
-            let offload = left_undone(&datagram, 0);
-            leave_checksum(&mut datagram, &offload);
+            let (mut loaded, datagram, offload) = with_datagram(len);
             loaded.value[COPIES].copy_from_slice(&1u32.to_ne_bytes());
             loaded.value[MOST].copy_from_slice(&u32::MAX.to_ne_bytes());
             let mut frame = [&FORGED[..], &[0; 6], &[8, 0], &datagram].concat();
@@ -257,10 +260,7 @@ fn copies_have_room_for_packets_of_every_size() {
 #[test]
 fn copies_without_room_are_counted() {
     inside(|| {
-        let mut datagram = build::udp("10.0.0.1:1000".parse().unwrap(), "10.0.0.2:53".parse().unwrap(), &[7; 1400]);
-        let mut loaded = Loaded::new(&mut datagram);
-        let offload = left_undone(&datagram, 0);
-        leave_checksum(&mut datagram, &offload);
+        let (mut loaded, datagram, _) = with_datagram(1400);
         loaded.value[52..54].copy_from_slice(&1500u16.to_ne_bytes());
         loaded.value[COPIES].copy_from_slice(&1u32.to_ne_bytes());
         loaded.value[MOST].copy_from_slice(&1000u32.to_ne_bytes());

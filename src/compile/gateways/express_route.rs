@@ -79,7 +79,7 @@ pub(in crate::compile) fn edge(
     router_beyond(own, &routes)
 }
 
-/// A router beyond virtual networks: it goes by its routes alone.
+/// A router outside virtual networks. It forwards by its routes alone.
 pub(super) fn router_beyond(own: Option<NicId>, routes: &[(IpNet, Vec<NextHop>)]) -> Gateway {
     Gateway {
         nic: own.unwrap_or(UNKNOWN),

@@ -29,7 +29,7 @@ pub fn written_addresses(
     }
 }
 
-/// Of a distributed firewall's rule, whose names are ranges already.
+/// The ranges of a distributed firewall's rule. None stands for every address.
 fn ranges(ranges: Option<&[Ipv4Net]>) -> Vec<AddressPrefix> {
     ranges.map_or_else(
         || vec![AddressPrefix::Any],

@@ -45,8 +45,8 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Response, ClientError> {
     answer(framing::receive(&stream, LONGEST_ANSWER, deadline)?)
 }
 
-/// A connection on which the whole request was sent. The daemon ends one whose client sends nothing for a while, as one does
-/// that a busy machine keeps waiting. It has taken nothing of an incomplete request: this asks once more.
+/// Connects and sends the whole request. The daemon closes a connection on which nothing comes for a while, and on a busy
+/// machine a client can be that slow. The daemon does nothing for a part of a request, so it is sent once more.
 fn asked(socket: &Path, request: &Request, deadline: Instant) -> Result<UnixStream, ClientError> {
     let ask = || {
         let stream = connect(socket)?;
