@@ -8,7 +8,10 @@
 //
 // The map is a cache of decisions. Each entry is of one epoch of the daemon's tables and state; the daemon ends an epoch
 // by a new number. Whatever is not plain goes up: fragments, options, other protocols, packets that begin or end a
-// connection, checksums that nothing vouches for, sizes over the receiver's MTU.
+// connection, checksums that nothing vouches for, sizes over the receiver's MTU. Of ICMP, only echoes are carried.
+//
+// An entry says what the packets look like at the receiver: addresses and ports may be others there. Checksums follow by
+// differences that the daemon has worked out.
 //
 // No packet overtakes those of its flow that went up before. A new entry waits: its packets still go up, each with a mark
 // in place of its Ethernet destination, and the daemon reports the marks that it has passed on. Once that is the last
@@ -21,6 +24,7 @@
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/icmpv6.h>
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
@@ -62,13 +66,23 @@ struct flow {
 	__u32 copies; // By which the daemon knows copies of its packets; 0: it wants none.
 	__u32 most; // Bytes of a copy.
 	__u64 missed; // Packets whose copies found no room.
+	__be32 src[4], dst[4]; // At the receiver, as in the key.
+	__be16 src_port, dst_port;
+	__u32 address_sum, port_sum; // What each adds to a checksum; 0: they are the key's.
+	__u8 translated; // The receiver's view differs from the key.
+	__u8 zeros[3];
+	__be32 expects; // The number that TCP's sender has acknowledged last.
+	__u32 zero_at_end;
 };
 
-// The Ethernet destination of a packet that goes up: zeros, unless its flow waits.
+// The Ethernet destination of a packet that goes up: zeros, unless its flow waits, or was carried until this packet.
 struct mark {
 	__u16 slot;
 	__u32 number;
 } __attribute__((packed));
+
+// Without a slot: the packet has ended an entry.
+#define ENDED 1
 
 // A copy of a packet: its first bytes, behind what the sender's kernel has left undone (`struct virtio_net_hdr`).
 struct copy {
@@ -135,6 +149,18 @@ struct map COPIES SEC("maps") = {
 	.max_entries = 16 << 20,
 };
 
+// What a message of ICMP is read into, to add it up.
+struct message {
+	__u8 bytes[1536 + 4];
+};
+
+struct map MESSAGE SEC("maps") = {
+	.type = BPF_MAP_TYPE_PERCPU_ARRAY,
+	.key_size = sizeof(__u32),
+	.value_size = sizeof(struct message),
+	.max_entries = 1,
+};
+
 #define ETHERNET sizeof(struct ethhdr)
 
 // Bytes for which there is room in a copy: for what has no payload, for one packet, and for a super-packet.
@@ -153,6 +179,7 @@ struct packet {
 	__u8 ttl;
 	__u8 turns; // It begins or ends a connection.
 	__u8 partial; // Its checksum is left to the device.
+	__be32 expects; // What TCP acknowledges.
 };
 
 static __always_inline __u16 fold(__u64 sum)
@@ -163,14 +190,69 @@ static __always_inline __u16 fold(__u64 sum)
 	return (sum & 0xffff) + (sum >> 16);
 }
 
+// The most bytes that bpf_csum_diff() takes at once.
+#define CHUNK 512
+
+// Whether a message of ICMP adds up. Linux leaves the checksum to no device, and vouches for none.
+static __always_inline bool adds_up(struct __sk_buff *skb, const struct packet *p, __u64 sum)
+{
+	__u32 first = 0, len = p->len - p->ip_header;
+	struct message *message = bpf_map_lookup_elem(&MESSAGE, &first);
+
+	if (!message || len < 8 || len > 3 * CHUNK || bpf_skb_load_bytes(skb, ETHERNET + p->ip_header, message->bytes, len))
+		return false;
+	// An odd rest is added up with zeros behind it.
+	__builtin_memset(message->bytes + len, 0, 4);
+	len = (len + 3) & ~3u;
+#pragma unroll
+	for (int chunk = 0; chunk < 3; chunk++) {
+		__u32 *part = (void *)(message->bytes + chunk * CHUNK);
+		__u32 most = len > CHUNK ? CHUNK : len;
+
+		if (most)
+			sum += (__u32)bpf_csum_diff(0, 0, part, most, 0);
+		len -= most;
+	}
+	return fold(sum) == 0xffff;
+}
+
 // Packets whose checksum the sender's kernel has left to the device carry the sum of the pseudo-header. Another
 // checksum may be wrong, unless the kernel has verified it.
 static __always_inline bool is_vouched_for(struct __sk_buff *skb, struct packet *p, __u64 addresses)
 {
 	__u64 sum = addresses + bpf_htons(p->key.protocol) + bpf_htons(p->len - p->ip_header);
 
+	if (p->key.protocol == IPPROTO_ICMP)
+		return adds_up(skb, p, 0);
+	if (p->key.protocol == IPPROTO_ICMPV6)
+		return adds_up(skb, p, sum);
 	p->partial = skb->gso_size || p->checksum == fold(sum);
 	return p->partial || bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0;
+}
+
+// Of IPv4 (RFC 792). The header of <linux/icmp.h> needs a C library for this target.
+#define ICMP_ECHO_REPLY 0
+#define ICMP_ECHO 8
+
+// The identifier of an echo is both ports of its flow. Both versions lay it out alike.
+static __always_inline bool parse_echo(void *at, void *end, struct packet *p)
+{
+	struct icmp6hdr *icmp = at;
+	bool request, reply;
+
+	if ((void *)(icmp + 1) > end || icmp->icmp6_code)
+		return false;
+	if (p->key.version == 4) {
+		request = p->key.protocol == IPPROTO_ICMP && icmp->icmp6_type == ICMP_ECHO;
+		reply = p->key.protocol == IPPROTO_ICMP && icmp->icmp6_type == ICMP_ECHO_REPLY;
+	} else {
+		request = p->key.protocol == IPPROTO_ICMPV6 && icmp->icmp6_type == ICMPV6_ECHO_REQUEST;
+		reply = p->key.protocol == IPPROTO_ICMPV6 && icmp->icmp6_type == ICMPV6_ECHO_REPLY;
+	}
+	p->key.src_port = icmp->icmp6_identifier;
+	p->key.dst_port = icmp->icmp6_identifier;
+	p->transport_header = sizeof(*icmp);
+	return request || reply;
 }
 
 static __always_inline bool parse_transport(struct __sk_buff *skb, void *at, struct packet *p)
@@ -187,6 +269,7 @@ static __always_inline bool parse_transport(struct __sk_buff *skb, void *at, str
 		p->transport_header = tcp->doff * 4;
 		p->checksum = tcp->check;
 		p->turns = tcp->syn | tcp->fin | tcp->rst;
+		p->expects = tcp->ack ? tcp->ack_seq : 0;
 	} else if (p->key.protocol == IPPROTO_UDP) {
 		struct udphdr *udp = at;
 
@@ -201,7 +284,7 @@ static __always_inline bool parse_transport(struct __sk_buff *skb, void *at, str
 		if (bpf_ntohs(udp->len) != p->len - p->ip_header)
 			return false;
 	} else {
-		return false;
+		return parse_echo(at, end, p);
 	}
 	return p->ip_header + p->transport_header <= p->len;
 }
@@ -290,10 +373,10 @@ static __always_inline void end(struct flow *flow, struct flow_key *key)
 	back.port = flow->out;
 	back.version = key->version;
 	back.protocol = key->protocol;
-	back.src_port = key->dst_port;
-	back.dst_port = key->src_port;
-	__builtin_memcpy(back.src, key->dst, sizeof(back.src));
-	__builtin_memcpy(back.dst, key->src, sizeof(back.dst));
+	back.src_port = flow->dst_port;
+	back.dst_port = flow->src_port;
+	__builtin_memcpy(back.src, flow->dst, sizeof(back.src));
+	__builtin_memcpy(back.dst, flow->src, sizeof(back.dst));
 	answers = bpf_map_lookup_elem(&FLOWS, &back);
 	if (answers)
 		answers->ended = 1;
@@ -351,6 +434,45 @@ static __always_inline void copy(struct __sk_buff *skb, struct flow *flow, const
 		__sync_fetch_and_add(missed, 1);
 }
 
+// Writes what the receiver sees; of a fresh packet, so that all of it is in one piece.
+static __always_inline bool translate(struct __sk_buff *skb, const struct flow *flow, const struct packet *p)
+{
+	bool tcp = p->key.protocol == IPPROTO_TCP;
+	__u32 checksum = ETHERNET + p->ip_header + (tcp ? offsetof(struct tcphdr, check) : offsetof(struct udphdr, check));
+	__u64 mangled = tcp ? 0 : BPF_F_MARK_MANGLED_0;
+	void *data, *end;
+	__be16 *ports;
+
+	// These know whether the checksum is left to the device: then it has no ports in it yet.
+	if (flow->address_sum && bpf_l4_csum_replace(skb, checksum, 0, flow->address_sum, BPF_F_PSEUDO_HDR | mangled))
+		return false;
+	if (flow->port_sum && bpf_l4_csum_replace(skb, checksum, 0, flow->port_sum, mangled))
+		return false;
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	if (p->key.version == 4) {
+		struct iphdr *ip = data + ETHERNET;
+
+		ports = (void *)(ip + 1);
+		if ((void *)(ports + 2) > end)
+			return false;
+		ip->check = ~fold((__u64)(__u16)~ip->check + flow->address_sum);
+		ip->saddr = flow->src[0];
+		ip->daddr = flow->dst[0];
+	} else {
+		struct ipv6hdr *ip = data + ETHERNET;
+
+		ports = (void *)(ip + 1);
+		if ((void *)(ports + 2) > end)
+			return false;
+		__builtin_memcpy(&ip->saddr, flow->src, sizeof(ip->saddr));
+		__builtin_memcpy(&ip->daddr, flow->dst, sizeof(ip->daddr));
+	}
+	ports[0] = flow->src_port;
+	ports[1] = flow->dst_port;
+	return true;
+}
+
 SEC("classifier/from_guest")
 int from_guest(struct __sk_buff *skb)
 {
@@ -378,7 +500,7 @@ int from_guest(struct __sk_buff *skb)
 		return to_daemon(skb);
 	if (p.turns) {
 		end(flow, &p.key);
-		return to_daemon(skb);
+		return up_with(skb, 0, ENDED);
 	}
 	headers = p.ip_header + p.transport_header;
 	largest = p.len;
@@ -407,6 +529,10 @@ int from_guest(struct __sk_buff *skb)
 	__builtin_memcpy(data, flow->ethernet, sizeof(flow->ethernet));
 	if (flow->copies)
 		copy(skb, flow, &p);
+	if (flow->translated && !translate(skb, flow, &p))
+		return TC_ACT_SHOT;
+	if (p.expects)
+		flow->expects = p.expects;
 	flow->last = now;
 	__sync_fetch_and_add(&flow->packets, segments);
 	__sync_fetch_and_add(&flow->bytes, p.len);

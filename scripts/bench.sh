@@ -9,14 +9,15 @@
 #   kernel     veth - ip_forward - veth, no policy
 #   nftables   the same with ten stateful rules in `forward`, in the order users write them: established first, then
 #              eight that do not match, then the one that admits the flow. Established packets match at rule 1.
-#   vnet       two VNets, a peering, an NSG of ten rules on both subnets
+#   vnet       two VNets, a peering, an NSG of ten rules on both subnets; veth pairs, so that the kernel carries known flows
+#   vnet-tun   the same with TUNs: every packet goes through the daemon
 #   flowtable  nftables with a flowtable: what is established goes past the rules
-#   vnet-plain the same with `offload: false`: plain 1500-byte packets, every checksum complete
+#   vnet-plain vnet-tun with `offload: false`: plain 1500-byte packets, every checksum complete; where named by --routers
 #   nftables-1000, vnet-1000: a thousand rules before the one that matches, for new connections and small datagrams
 # In nftables-1000 they stand before `ct state established`, too: with that rule first, they cost once a flow, as in
 # vnet; with rules in front of it, they cost with every packet. vnet-1000 has 999 before the match at each end, since an NSG
 # has no more.
-#   vnet-w1, vnet-w2, vnet-w4: vnet with so many workers, where named by --routers
+#   vnet-w1, vnet-w2, vnet-w4: vnet-tun with so many workers, where named by --routers
 #   tokio-tun  the plainest forwarder in user space: reads a packet here, writes it there, knows no policy
 #   ovs        Open vSwitch, its datapath in user space, the same ten rules with its connection tracking; if installed
 #   kernel-chain, vnet-chain: both ways through an appliance, a third namespace that forwards: two hops
@@ -30,7 +31,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 loads=(tcp1 tcp4 tcp16 both bbr1 bbr4 chain flooded paced udp1 udp16 udp256 big rate50 rate100 rate150 rate200 split same loaded connects)
-all_routers=(kernel nftables flowtable tokio-tun ovs vnet vnet-plain nftables-1000 vnet-1000 kernel-chain vnet-chain)
+all_routers=(kernel nftables flowtable tokio-tun ovs vnet vnet-tun nftables-1000 vnet-1000 kernel-chain vnet-chain)
 routers=()
 has_flowtable() { unshare -n nft -f - <<<'table inet t { flowtable f { hook ingress priority 0; devices = { lo }; }; }'; }
 for router in "${all_routers[@]}"; do
@@ -59,8 +60,8 @@ fail() { echo "bench: $*" >&2; exit 1; }
 for tool in ip nft iperf3 jq taskset; do
   command -v "$tool" >/dev/null || fail "$tool is missing (Debian: apt install iproute2 nftables iperf3 jq util-linux)"
 done
-[ "$build" = 0 ] || nice cargo build --profile dist --bin vnet --example load --example plain_forward
-built=${VNET_BUILT:-$PWD/target/dist}
+[ "$build" = 0 ] || nice cargo build --release --bin vnet --example load --example plain_forward
+built=${VNET_BUILT:-$PWD/target/release}
 vnet=$built/vnet generator=$built/examples/load forwarder=$built/examples/plain_forward
 for program in "$vnet" "$generator" "$forwarder"; do
   [ -x "$program" ] || fail "$program is not built: run this without --no-build"
@@ -238,15 +239,20 @@ virtualNetworks:
     addressSpace: [10.1.0.0/16]
     subnets: [{name: default, addressPrefix: 10.1.0.0/16, networkSecurityGroup: $3}]
     virtualNetworkPeerings: [{name: a-b, remoteVirtualNetwork: b}]
-    attach: {namespace: $id-$1-c, interface: tun0, addresses: [10.1.0.4/16]}
   - name: b
     location: westeurope
     addressSpace: [10.2.0.0/16]
     subnets: [{name: default, addressPrefix: 10.2.0.0/16, networkSecurityGroup: $4}]
     virtualNetworkPeerings: [{name: b-a, remoteVirtualNetwork: a}]
-    attach: {namespace: $id-$1-s, interface: tun0, addresses: [10.2.0.4/16]}
+virtualMachines:
+$(machine client a/default 10.1.0.4 "$id-$1-c")
+$(machine server b/default 10.2.0.4 "$id-$1-s")
 networkSecurityGroups:
 YAML
+}
+
+machine() { # NAME SUBNET ADDRESS NAMESPACE [MORE]: one that is there already
+  echo "  - {name: $1, networkInterfaces: [{subnet: $2, privateIPAddress: $3, attach: {namespace: $4, interface: eth0}${5:+, $5}}]}"
 }
 
 security_rule() { # NAME PRIORITY DIRECTION ACCESS PROTOCOL SOURCE DESTINATION PORTS
@@ -254,10 +260,11 @@ security_rule() { # NAME PRIORITY DIRECTION ACCESS PROTOCOL SOURCE DESTINATION P
     "sourcePortRange: '*', destinationAddressPrefix: '$7', destinationPortRange: '$8'}"
 }
 
-chain_topology() { # NAME
+chain_topology() { # NAME EMULATION
   local side
   cat <<YAML
 name: $id-$1
+emulation: {$2}
 virtualNetworks:
   - name: hub
     location: westeurope
@@ -267,16 +274,13 @@ virtualNetworks:
       - {name: hub-a, remoteVirtualNetwork: a, allowForwardedTraffic: true}
       - {name: hub-b, remoteVirtualNetwork: b, allowForwardedTraffic: true}
 YAML
-  for side in "a 10.1 c" "b 10.2 s"; do
-    # shellcheck disable=SC2086
-    set -- "$1" $side
+  for side in "a 10.1" "b 10.2"; do
     cat <<YAML
-  - name: $2
+  - name: ${side% *}
     location: westeurope
-    addressSpace: [$3.0.0/16]
-    subnets: [{name: default, addressPrefix: $3.0.0/16, networkSecurityGroup: ten, routeTable: via-nva}]
-    virtualNetworkPeerings: [{name: $2-hub, remoteVirtualNetwork: hub, allowForwardedTraffic: true}]
-    attach: {namespace: $id-$1-$4, interface: tun0, addresses: [$3.0.4/16]}
+    addressSpace: [${side#* }.0.0/16]
+    subnets: [{name: default, addressPrefix: ${side#* }.0.0/16, networkSecurityGroup: ten, routeTable: via-nva}]
+    virtualNetworkPeerings: [{name: ${side% *}-hub, remoteVirtualNetwork: hub, allowForwardedTraffic: true}]
 YAML
   done
   cat <<YAML
@@ -285,45 +289,38 @@ routeTables:
     routes:
       - {name: all, addressPrefix: 10.0.0.0/8, nextHopType: VirtualAppliance, nextHopIpAddress: 10.0.1.4}
 virtualMachines:
-  - name: nva
-    networkInterfaces:
-      - subnet: hub/nva
-        privateIPAddress: 10.0.1.4
-        enableIPForwarding: true
-        attach: {namespace: $id-$1-n, interface: tun0}
+$(machine client a/default 10.1.0.4 "$id-$1-c")
+$(machine server b/default 10.2.0.4 "$id-$1-s")
+$(machine nva hub/nva 10.0.1.4 "$id-$1-n" "enableIPForwarding: true")
 networkSecurityGroups:
 YAML
 }
 
 # The client's side as in vnet; the other one is behind an address that is translated.
-translated_topology() { # NAME
+translated_topology() { # NAME EMULATION [OF-SUBNET]
   cat <<YAML
 name: $id-$1
+emulation: {$2}
 virtualNetworks:
   - name: a
     location: westeurope
     addressSpace: [10.1.0.0/16]
-    subnets: [{name: default, addressPrefix: 10.1.0.0/16, networkSecurityGroup: ten${2:+, $2}}]
+    subnets: [{name: default, addressPrefix: 10.1.0.0/16, networkSecurityGroup: ten${3:+, $3}}]
     virtualNetworkPeerings: [{name: a-b, remoteVirtualNetwork: b}]
-    attach: {namespace: $id-$1-c, interface: tun0, addresses: [10.1.0.4/16]}
   - name: b
     location: westeurope
     addressSpace: [10.2.0.0/16]
     subnets: [{name: default, addressPrefix: 10.2.0.0/16, networkSecurityGroup: ten}]
     virtualNetworkPeerings: [{name: b-a, remoteVirtualNetwork: a}]
+virtualMachines:
+$(machine client a/default 10.1.0.4 "$id-$1-c")
 YAML
 }
 
-balanced_topology() { # NAME
-  translated_topology "$1"
+balanced_topology() { # NAME EMULATION
+  translated_topology "$1" "$2"
   cat <<YAML
-virtualMachines:
-  - name: server
-    networkInterfaces:
-      - subnet: b/default
-        privateIPAddress: 10.2.0.4
-        loadBalancerBackendAddressPools: [lb/servers]
-        attach: {namespace: $id-$1-s, interface: tun0}
+$(machine server b/default 10.2.0.4 "$id-$1-s" "loadBalancerBackendAddressPools: [lb/servers]")
 loadBalancers:
   - name: lb
     frontendIPConfigurations: [{name: in, subnet: b/default, privateIPAddress: 10.2.0.200}]
@@ -334,8 +331,8 @@ networkSecurityGroups:
 YAML
 }
 
-natted_topology() { # NAME
-  translated_topology "$1" "natGateway: nat"
+natted_topology() { # NAME EMULATION
+  translated_topology "$1" "$2" "natGateway: nat"
   cat <<YAML
 internet: {addresses: [198.18.0.4]}
 publicIPAddresses: [{name: out}]
@@ -369,9 +366,9 @@ vnet_router() { # NAME EMULATION RULES
     chain)
       ip netns add "$id-$1-n"
       appliance "$id-$1-n"
-      { chain_topology "$1"; group_of_ten; } ;;
-    balanced) { balanced_topology "$1"; group_of_ten; } ;;
-    natted) { natted_topology "$1"; group_of_ten; } ;;
+      { chain_topology "$1" "$2"; group_of_ten; } ;;
+    balanced) { balanced_topology "$1" "$2"; group_of_ten; } ;;
+    natted) { natted_topology "$1" "$2"; group_of_ten; } ;;
     thousand)
       vnet_topology "$1" "$2" sends receives
       group_of_thousand sends Outbound; group_of_thousand receives Inbound ;;
@@ -549,44 +546,44 @@ report() {
      results: ($samples | group_by(.load) | map({key: .[0].load, value:
        (group_by(.router) | map({key: .[0].router, value: (map(.value) | summary)}) | from_entries)}) | from_entries)}
   ' >target/bench.json
-  rows vnet nftables kernel nftables flowtable tokio-tun ovs vnet vnet-plain <<'ROWS'
-tcp1        TCP x1, Gbit/s             1.0
-tcp4        TCP x4, Gbit/s             0.65
-tcp16       TCP x16, Gbit/s
+  rows vnet nftables kernel nftables flowtable tokio-tun ovs vnet vnet-tun <<'ROWS'
+tcp1        TCP x1, Gbit/s             1.2
+tcp4        TCP x4, Gbit/s             1.15
+tcp16       TCP x16, Gbit/s            1.05
 both        TCP both ways, Gbit/s
 bbr1        BBR: TCP x1, Gbit/s        1.0
-bbr4        . TCP x4, Gbit/s           0.65
-flooded     TCP x1 under a flood
+bbr4        . TCP x4, Gbit/s           1.0
+flooded     TCP x1 under a flood       1.0
 paced       . asked for 3 Gbit/s       0.98
-cpu         TCP x1, core-ms a Gbit
-udp1        UDP 64 B, kpps             2.5
-udp1-loss   . lost, %
+cpu         TCP x1, core-ms a Gbit     -1.0
+udp1        UDP 64 B, kpps             1.2
+udp1-loss   . lost, %                  +0
 udp16       UDP 16 flows, kpps         1.2
-udp16-loss  . lost, %
-udp256      UDP 256 flows, kpps        1.2
-udp256-loss . lost, %
+udp16-loss  . lost, %                  +0
+udp256      UDP 256 flows, kpps        1.3
+udp256-loss . lost, %                  +0
 big         UDP 1400 B, kpps
 big-loss    . lost, %
 rate50      16 flows, 50k/s: lost, %   +0.5
 rate100     16 flows, 100k/s: lost, %  +0.5
 rate150     16 flows, 150k/s: lost, %  +0.5
 rate200     16 flows, 200k/s: lost, %
-split-p50   ping-pong p50, us          -0.75
+split-p50   ping-pong p50, us          -0.95
 split-p99   . p99
-same-p50    same core p50, us          -2.5
+same-p50    same core p50, us          -0.85
 same-p99    . p99
 loaded-p50  beside a stream p50, us
 loaded-p99  . p99                      -1.0
-connects    connects, k/s              1.05
+connects    connects, k/s              1.0
 ROWS
   rows vnet-1000 nftables-1000 nftables-1000 vnet-1000 <<'ROWS'
-udp1        1000 rules: UDP 64 B, kpps 8
+udp1        1000 rules: UDP 64 B, kpps
 udp1-loss   . lost, %
 connects    1000 rules: connects, k/s
 ROWS
   rows vnet-1000 vnet vnet vnet-1000 <<'ROWS'
-udp1        against ten: UDP 64 B      0.9
-connects    . connects, k/s            0.9
+udp1        against ten: UDP 64 B      0.97
+connects    . connects, k/s            0.97
 ROWS
   rows vnet-w1 vnet-w2 vnet-w1 vnet-w2 vnet-w4 <<'ROWS'
 tcp1        1, 2, 4 workers: TCP x1, Gbit/s
@@ -599,15 +596,15 @@ same-p50    . same core p50, us
 connects    . connects, k/s
 ROWS
   rows vnet-chain kernel-chain kernel-chain vnet-chain <<'ROWS'
-chain       through an appliance: TCP  0.6
+chain       through an appliance: TCP  1.1
 ROWS
   for translating in vnet-lb vnet-snat; do
     rows "$translating" vnet vnet "$translating" <<'ROWS'
-tcp1        translated: TCP x1, Gbit/s     0.95
-tcp4        . TCP x4, Gbit/s               0.95
-both        . TCP both ways, Gbit/s        0.95
-udp1        . UDP 64 B, kpps               0.95
-udp16       . UDP 16 flows, kpps           0.95
+tcp1        translated: TCP x1, Gbit/s     0.9
+tcp4        . TCP x4, Gbit/s               0.9
+both        . TCP both ways, Gbit/s        0.9
+udp1        . UDP 64 B, kpps               0.9
+udp16       . UDP 16 flows, kpps           0.9
 big         . UDP 1400 B, kpps             0.95
 split-p50   . ping-pong p50, us
 connects    . connects, k/s
@@ -647,9 +644,10 @@ rows() { # ONE OTHER ROUTER... <LOAD-TITLE-BAR
 write_page() {
   local file=docs/internals/performance.md
   {
-    ratios nftables kernel nftables flowtable tokio-tun ovs vnet vnet-plain <<'ROWS'
+    ratios nftables kernel nftables flowtable tokio-tun ovs vnet vnet-tun <<'ROWS'
 tcp1       TCP, one stream
 tcp4       TCP, four streams
+tcp16      TCP, sixteen streams
 both       TCP, one stream each way at once
 bbr1       TCP, one stream under BBR
 bbr4       TCP, four streams under BBR
@@ -662,6 +660,16 @@ udp256     UDP of 64 bytes, 256 flows, packets delivered
 split-p50  round trip, ends on two cores, median time (less is better)
 same-p50   round trip, ends on one core, median time (less is better)
 loaded-p50 round trip beside a TCP stream, median time (less is better)
+loaded-p99 the same, one in a hundred takes longer (less is better)
+connects   TCP connects a second
+ROWS
+    echo
+    ratios vnet vnet vnet-lb vnet-snat <<'ROWS'
+tcp1       behind a balancer, through a NAT gateway: TCP, one stream
+tcp4       TCP, four streams
+udp1       UDP of 64 bytes, one flow, packets delivered
+udp16      UDP of 64 bytes, 16 flows, packets delivered
+split-p50  round trip, ends on two cores, median time (less is better)
 connects   TCP connects a second
 ROWS
     echo
@@ -682,10 +690,14 @@ ROWS
   cp "$work/page.md" "$file"
 }
 
-# A markdown table: of each router the ratio of its median to that of the first one named.
+# A markdown table: of each router that was measured, the ratio of its median to that of the first one named.
 ratios() { # TO ROUTER... <LOAD-TITLE
-  local to=$1
+  local to=$1 router measured=()
   shift
+  for router in "$@"; do
+    if jq -e --arg router "$router" 'any(.results[]; has($router))' target/bench.json >/dev/null; then measured+=("$router"); fi
+  done
+  set -- "${measured[@]}"
   jq -rR --slurpfile all target/bench.json --arg routers "$*" --arg to "$to" '
     def show: if . >= 10 then . * 10 | round / 10 else . * 100 | round / 100 end | tostring;
     ($routers | split(" ")) as $routers
@@ -754,15 +766,16 @@ for router in "${routers[@]}"; do
     tokio-tun) tokio_tun ;;
     ovs) open_vswitch ;;
     nftables-1000) kernel_router nftables-1000; nftables_thousand_rules ;;
-    vnet) vnet_router vnet "" ten ;;
+    vnet) vnet_router vnet "device: veth" ten ;;
+    vnet-tun) vnet_router vnet-tun "device: tun" ten ;;
     flowtable) kernel_router flowtable; nftables_rules flowtable; nftables_flowtable ;;
-    vnet-plain) vnet_router vnet-plain "offload: false" ten ;;
-    vnet-1000) vnet_router vnet-1000 "" thousand ;;
+    vnet-plain) vnet_router vnet-plain "device: tun, offload: false" ten ;;
+    vnet-1000) vnet_router vnet-1000 "device: veth" thousand ;;
     kernel-chain) kernel_chain ;;
-    vnet-chain) vnet_router vnet-chain "" chain ;;
-    vnet-lb) vnet_router vnet-lb "" balanced ;;
-    vnet-snat) vnet_router vnet-snat "" natted ;;
-    vnet-w[1-9]) vnet_router "$router" "workers: ${router#vnet-w}" ten ;;
+    vnet-chain) vnet_router vnet-chain "device: veth" chain ;;
+    vnet-lb) vnet_router vnet-lb "device: veth" balanced ;;
+    vnet-snat) vnet_router vnet-snat "device: veth" natted ;;
+    vnet-w[1-9]) vnet_router "$router" "device: tun, workers: ${router#vnet-w}" ten ;;
     *) fail "no router is called $router: ${all_routers[*]}" ;;
   esac
 done

@@ -33,18 +33,43 @@ TOGETHER = 8
 LEFT_OUT = {"architecture", "soak", "alloc", "bgp_interop"}
 
 SWITCH = """//! Which fault of a sample is switched on, and which ones a run reaches: made by scripts/mutants.py.
+#![allow(unsafe_code)]
+use std::ffi::c_int;
+use std::os::fd::AsRawFd;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+
+const FAULTS: usize = 10_000;
 
 static FAULT: LazyLock<u32> = LazyLock::new(|| std::env::var("VNET_FAULT").ok().and_then(|fault| fault.parse().ok()).unwrap_or(0));
-static FOLDER: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("VNET_FAULTS_REACHED").ok());
-static REACHED: [AtomicBool; 10_000] = [const { AtomicBool::new(false) }; 10_000];
+/// A byte for each fault, in a file of this process.
+static REACHED: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Before `main`: later a thread may have no right to open a file.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static START: extern "C" fn(c_int, *const *const u8, *const *const u8) = start;
+
+extern "C" fn start(_: c_int, _: *const *const u8, _: *const *const u8) {
+    let Some(folder) = std::env::var_os("VNET_FAULTS_REACHED") else { return };
+    let path = std::path::Path::new(&folder).join(std::process::id().to_string());
+    let Ok(file) = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(path) else { return };
+    if file.set_len(FAULTS as u64).is_ok() {
+        // SAFETY: a new mapping of a file that has this length, for as long as the process lives.
+        let map = unsafe {
+            libc::mmap(std::ptr::null_mut(), FAULTS, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, file.as_raw_fd(), 0)
+        };
+        if map != libc::MAP_FAILED {
+            REACHED.store(map.cast(), Ordering::Relaxed);
+        }
+    }
+}
 
 pub fn on(number: u32) -> bool {
-    if let Some(folder) = &*FOLDER
-        && !REACHED[number as usize].swap(true, Ordering::Relaxed)
-    {
-        let _ = std::fs::File::create(format!("{folder}/{number}"));
+    let reached = REACHED.load(Ordering::Relaxed);
+    if !reached.is_null() {
+        // SAFETY: numbers are less than the length of the mapping.
+        unsafe { AtomicU8::from_ptr(reached.add(number as usize)) }.store(1, Ordering::Relaxed);
     }
     *FAULT == number
 }
@@ -249,7 +274,9 @@ def reach(tests):
             began = time.monotonic()
             if passes(run, 0, 1800, folder):
                 durations[run] = time.monotonic() - began
-                reached[run] = {int(number) for number in os.listdir(folder)}
+                # A file for each process, a byte for each fault.
+                seen = [path.read_bytes() for path in pathlib.Path(folder).iterdir()]
+                reached[run] = {number for one in seen for number, byte in enumerate(one) if byte}
             else:
                 print(f"left out: {run.name} fails without any fault", flush=True)
     order = sorted(durations, key=durations.get)

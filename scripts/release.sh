@@ -62,8 +62,8 @@ gather() { # PROGRAM DIRECTORY
 
 sbom() { # FILE
     cargo cyclonedx --format json --spec-version 1.5 --override-filename vnet-release --quiet
-    # Paths of this machine say nothing about the program.
-    sed -e "s#$root#/vnet#g" vnet-release.json >"$1"
+    # Paths of this machine say nothing about the program. Cargo leaves a package's name out where its directory has it.
+    sed -e "s|$root|/vnet|g" -e 's|/vnet#vnet@|/vnet#|g' vnet-release.json >"$1"
     rm vnet-release.json
 }
 

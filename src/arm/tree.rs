@@ -79,7 +79,11 @@ impl Node {
             Value::Number(number) => serde_json::Value::Number(number.clone()),
             Value::Text(text) => text.as_str().into(),
             Value::List(items) => items.iter().map(Self::to_json).collect(),
-            Value::Object(entries) => entries.iter().map(|(key, node)| (key.text.clone(), node.to_json())).collect(),
+            Value::Object(entries) => {
+                let mut object = serde_json::Map::new();
+                object.extend(entries.iter().map(|(key, node)| (key.text.clone(), node.to_json())));
+                object.into()
+            }
         }
     }
 

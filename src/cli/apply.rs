@@ -91,8 +91,7 @@ fn files_named(lab: &Record, input: &Input, context: &Context) -> Result<FilesNa
         return Ok(FilesNamed::default());
     }
     let network = topology::load_for(lab, input, context)?.network;
-    let rules = network.nftables_files().into_iter().map(|(file, text)| (file.into(), text.to_owned())).collect();
-    Ok((topology::service_tags(&network), rules))
+    Ok((topology::service_tags(&network), topology::nftables(&network)))
 }
 
 type FilesNamed = (Option<String>, BTreeMap<PathBuf, String>);

@@ -120,7 +120,10 @@ fn table(rows: &[CircuitRow]) -> Table {
         let authorizations = row.authorizations.iter();
         let authorizations = authorizations.map(|one| format!("{} {}", one.name, one.authorization_use_status));
         let reach = row.connections.iter();
-        let reach = reach.map(|one| format!("{} to {} {}", one.name, one.peer, one.circuit_connection_status));
+        let reach = reach.map(|one| {
+            let reason = one.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+            format!("{} to {} {}{reason}", one.name, one.peer, one.circuit_connection_status)
+        });
         [
             row.name.clone(),
             row.service_provider_provisioning_state.clone(),

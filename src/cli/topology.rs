@@ -1,7 +1,8 @@
 //! Reading a topology file the way every command does: mistakes drawn over the source, on stderr.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::analysis;
@@ -89,6 +90,11 @@ pub(super) fn service_tags(network: &Network) -> Option<String> {
     (!tags.is_empty()).then(|| config::service_tags_text(tags))
 }
 
+/// The files of packet filter rules that it names, for the same.
+pub(super) fn nftables(network: &Network) -> BTreeMap<PathBuf, String> {
+    network.nftables_files().into_iter().map(|(file, text)| (file.into(), text.to_owned())).collect()
+}
+
 /// The warnings about a good file's network, in the file's order.
 fn doubts(loaded: &Loaded) -> Vec<Diagnostic> {
     let compiled = compile(&loaded.network, &learned(&loaded.network), 1);
@@ -103,7 +109,7 @@ fn doubts(loaded: &Loaded) -> Vec<Diagnostic> {
         help: Some(finding.help),
     });
     let mut lint: Vec<_> = lint.collect();
-    lint.sort_by_key(|finding| finding.location);
+    Diagnostic::sort(&mut lint);
     lint
 }
 

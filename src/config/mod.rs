@@ -138,7 +138,7 @@ pub fn load_next(
 /// With the warnings about the whole text, which no item of it gives.
 fn with_all_warnings(mut loaded: Loaded, text: &str) -> Loaded {
     loaded.warnings.extend(without::warnings(text, &loaded.network));
-    loaded.warnings.sort_by_key(|warning| warning.location);
+    Diagnostic::sort(&mut loaded.warnings);
     loaded
 }
 

@@ -54,7 +54,7 @@ impl Published {
 
     /// `file` is what to call the text in an error: `FILE:LINE:COLUMN: what is wrong`.
     pub(super) fn parse(text: &str, file: &str) -> Result<Self, String> {
-        let parsed: File = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
+        let parsed: File = serde_json::from_slice(text.trim_start_matches('\u{feff}').as_bytes()).map_err(|error| {
             let message = error.to_string();
             let place = format!(" at line {} column {}", error.line(), error.column());
             let message = message.strip_suffix(&place).unwrap_or(&message);

@@ -68,8 +68,11 @@ pub fn outage(network: &Network, learned: &Learned, away: &[String]) -> (Vec<Str
 fn moved(network: &Network, before: &Learned, now: &Learned) -> Vec<Detour> {
     let clients = (0..network.connections.len()).map(ConnectionIx).filter_map(|ix| {
         let Remote::Client(client) = network.connection(ix).remote else { return None };
-        let instance = now.instance_of(network, ix);
-        let gateway = network.gateway(network.connection(ix).gateway);
+        let (instance, at) = (now.instance_of(network, ix), network.connection(ix).gateway);
+        if now.instance_is_down(network, at, instance) {
+            return None;
+        }
+        let gateway = network.gateway(at);
         let to = network.site(client).name.clone();
         let by = || vec![format!("instance {} of {}", instance + 1, gateway.name)];
         (instance != before.instance_of(network, ix)).then(|| Detour { to, by: by() })

@@ -33,7 +33,7 @@ mod state;
 mod tables;
 
 pub use drop_reason::DropReason;
-pub use observer::{Admission, Direction, FilterPlace, Observer, PacketEnd, Quiet, Step, Translation};
+pub use observer::{Admission, Direction, FilterPlace, Followed, Observer, PacketEnd, Quiet, Step, Translation};
 pub use pattern::{Pattern, Side};
 pub use pipeline::{End, Flows, Paths, evaluate, process, reset_end};
 pub use recorder::Recorder;
@@ -44,8 +44,8 @@ pub use state::flow::{
 pub use state::fragment::FragmentTable;
 pub use state::loops::{LoopTable, RoutingLoop};
 pub use state::nat::{
-    BalancedFlow, ExpiredConnection, Full, Held, IdleReset, Mapped, MappingBucket, MappingLookup, NatLimits, NatTable,
-    Outbound, PortPool, Ports, PortsExhausted, TcpSegment,
+    BalancedFlow, ExpiredConnection, FollowedMapping, Full, Held, IdleReset, Mapped, MappingBucket, MappingLookup,
+    MappingSide, NatLimits, NatTable, Outbound, PortPool, Ports, PortsExhausted, TcpSegment,
 };
 pub use tables::acl::{Acl, AclMatch, AclRule, Action, ProtocolMatch};
 pub use tables::balancer::{BalancingRule, Frontend, FrontendId, Keyed, Member, Takes};

@@ -3,10 +3,11 @@
 
 use std::net::IpAddr;
 
-use crate::wire::Packet;
+use crate::wire::{Packet, Tuple};
 
 use super::{
-    AclId, DropReason, FibId, FlowEvent, FlowTerms, FrontendId, NextHop, NicId, PortId, RouteId, TableFull, VnetId,
+    AclId, DropReason, FibId, FlowEvent, FlowTerms, FrontendId, MappingSide, NextHop, NicId, PortId, RouteId,
+    TableFull, VnetId,
 };
 
 /// As the NIC sees it.
@@ -132,6 +133,17 @@ impl Translation {
     }
 }
 
+/// How a packet went that followed records, mappings and tables alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Followed<'a> {
+    /// The flow as its sender sends it.
+    pub sent: &'a Tuple,
+    pub sender: NicId,
+    pub receiver: NicId,
+    /// The mapping that it followed.
+    pub mapping: Option<MappingSide>,
+}
+
 /// Observes the pipeline. An observer that does nothing, such as [`Quiet`], compiles to nothing.
 pub trait Observer {
     /// Receives the packet before any decision.
@@ -145,10 +157,10 @@ pub trait Observer {
     #[inline(always)]
     fn dropped(&mut self, _: &Packet<'_>, _: DropReason) {}
 
-    /// Receives a packet that went from one NIC to another unchanged, by their records and what the tables say. As long
-    /// as those stay, the next of its flow goes the same way.
+    /// Receives a packet as it is delivered, after it followed records, mappings and tables alone. As long as those
+    /// stay, the next of its flow goes the same way.
     #[inline(always)]
-    fn followed(&mut self, _: &Packet<'_>, _: NicId, _: NicId) {}
+    fn followed(&mut self, _: &Packet<'_>, _: &Followed<'_>) {}
 
     /// Whether it wants the events of flows under these terms.
     #[inline]
@@ -191,9 +203,9 @@ impl<A: Observer, B: Observer> Observer for (&mut A, &mut B) {
     }
 
     #[inline]
-    fn followed(&mut self, packet: &Packet<'_>, sender: NicId, receiver: NicId) {
-        self.0.followed(packet, sender, receiver);
-        self.1.followed(packet, sender, receiver);
+    fn followed(&mut self, packet: &Packet<'_>, followed: &Followed<'_>) {
+        self.0.followed(packet, followed);
+        self.1.followed(packet, followed);
     }
 
     #[inline]

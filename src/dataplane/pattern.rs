@@ -143,3 +143,23 @@ fn is_at(step: &Step, nics: &[NicId]) -> bool {
         | Step::Dropped { .. } => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::wire::{Detail, Tuple};
+
+    /// Only the first fragment of a packet has its ports.
+    #[test]
+    fn a_later_fragment_has_no_ports() {
+        let [src, dst] = [1, 2].map(|last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)));
+        let tuple = Tuple { src, dst, protocol: Protocol::UDP, src_port: 5000, dst_port: 53 };
+        let packet = |fragment| Summary { tuple, detail: Detail::Udp, fragment, ttl: 64, len: 60, segments: 1 };
+        let at = |offset| Some(Fragment { id: 7, offset, more: true });
+        let port = Pattern::Port(Side::Dst, 53, 53);
+        let matches = [None, at(0), at(1), at(1480)].map(|part| port.may_match(PortId(0), &packet(part)));
+        assert_eq!(matches, [true, true, false, false]);
+    }
+}

@@ -3,10 +3,11 @@
 //! One idea: the settings of a link refine those of its circuit, and these refine those of the device.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{CircuitIx, ConnectionIx, Customer, Network, Side, Site};
+use super::{BgpSettings, CircuitIx, Connection, ConnectionIx, Customer, Network, Side, Site};
 
 /// The advertisement settings of a circuit, a link or a tunnel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +25,10 @@ pub struct TunnelEnd {
     pub connection: String,
     /// Of the gateway's active ones; none is both.
     pub instance: Option<usize>,
+    /// The device's public address on this link, if it is not that of the site.
+    pub gateway_ip: Option<IpAddr>,
+    /// Where the device speaks BGP over this link, if it is not where the site does.
+    pub peering_address: Option<IpAddr>,
     pub advertised: Advertised,
 }
 
@@ -44,14 +49,41 @@ impl Site {
     }
 }
 
+impl Site {
+    /// The public addresses of its device: one for each of its links.
+    pub fn public_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.gateway_ip.into_iter().chain(self.tunnels.iter().filter_map(|end| end.gateway_ip))
+    }
+
+    /// Where its device speaks BGP, each address once.
+    pub fn peering_addresses(&self) -> Vec<IpAddr> {
+        let Some(BgpSettings { address, .. }) = self.bgp else { return Vec::new() };
+        let mut seen = HashSet::from([address]);
+        let others = self.tunnels.iter().filter_map(|end| end.peering_address).filter(|other| seen.insert(*other));
+        std::iter::once(address).chain(others).collect()
+    }
+
+    /// What its device speaks BGP as over a connection's tunnels.
+    pub fn speaker_over(&self, connection: &Connection) -> Option<BgpSettings> {
+        let BgpSettings { asn, address } = self.bgp?;
+        let own = self.tunnels.iter().filter(|end| end.is_of(connection)).find_map(|end| end.peering_address);
+        Some(BgpSettings { asn, address: own.unwrap_or(address) })
+    }
+}
+
+impl TunnelEnd {
+    fn is_of(&self, connection: &Connection) -> bool {
+        connection.name.split('#').next() == Some(&self.connection)
+    }
+}
+
 impl Network {
     /// What a site advertises over a tunnel, and how often it prepends its AS number.
     pub fn advertised_over_tunnel(&self, tunnel: ConnectionIx) -> Option<(Vec<IpNet>, u8)> {
         let site = self.site(self.site_of(tunnel)?);
         let connection = self.connection(tunnel);
         let about = |end: &&TunnelEnd| {
-            let its = connection.name.split('#').next() == Some(&end.connection);
-            its && end.instance.is_none_or(|instance| instance == connection.instance)
+            end.is_of(connection) && end.instance.is_none_or(|instance| instance == connection.instance)
         };
         // What is about one tunnel comes after what is about both.
         let mut ends: Vec<_> = site.tunnels.iter().filter(about).collect();

@@ -203,7 +203,8 @@ pub struct Site {
     pub name: String,
     /// It is a single computer that connects to this gateway (VPN-42).
     pub client_of: Option<GatewayIx>,
-    /// The device's public address: a local network gateway with the same one is about this site.
+    /// The device's public address: a local network gateway with the same one is about this site, as is one with the
+    /// address of another of its links ([`TunnelEnd::gateway_ip`]).
     pub gateway_ip: Option<IpAddr>,
     /// The circuits that it is joined to.
     pub circuits: Vec<CircuitEnd>,
@@ -215,7 +216,7 @@ pub struct Site {
     pub advertises: Vec<IpNet>,
     /// Its own AS number so many times more than once (BGP-14).
     pub prepend: u8,
-    /// What it advertises over some of its tunnels instead.
+    /// What its device does otherwise over some of its tunnels.
     pub tunnels: Vec<TunnelEnd>,
     /// The device's static routes into its tunnels, beside those of BGP.
     pub routes: Vec<IpNet>,
@@ -332,7 +333,7 @@ impl Network {
             Remote::Gateway(_) | Remote::Circuit(_) => return None,
         };
         let gateway_ip = self.local_gateway(local).gateway_ip;
-        self.sites.iter().position(|site| site.gateway_ip == Some(gateway_ip)).map(SiteIx)
+        self.sites.iter().position(|site| site.public_addresses().any(|own| own == gateway_ip)).map(SiteIx)
     }
 
     /// The connections that end in a site, in file order: its device has one tunnel for each.

@@ -340,15 +340,15 @@ pub enum CircuitTransit {
 }
 
 impl Network {
-    /// What device an attachment gets if machines get devices of this kind. The kernel carries flows of
-    /// machines' interfaces alone. In a namespace that exists already, the file must ask for a kind of device and let
-    /// the lab configure it.
+    /// What device an attachment gets if machines get devices of this kind. The kernel carries flows of machines'
+    /// interfaces and the Internet's alone. In a namespace that exists already, the file must ask for a kind of device.
     pub fn device_kind(&self, attachment: Attachment, machines: DeviceKind) -> DeviceKind {
         let is_pair = match attachment {
             Attachment::Nic(nic) => {
                 let attach = self.nic(nic).attach.as_ref();
-                attach.is_none_or(|attach| attach.configure && self.emulation.device.is_some())
+                attach.is_none() || self.emulation.device.is_some()
             }
+            Attachment::Internet => true,
             _ => false,
         };
         if machines == DeviceKind::Veth && !is_pair { DeviceKind::Tun } else { machines }

@@ -384,3 +384,44 @@ impl Caller {
 fn waits(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    /// FAB-12: a connection has until its deadline, and no longer; those with more time stay, and the thread knows when to
+    /// look again.
+    #[test]
+    fn fab_12_a_connection_is_closed_at_its_deadline() {
+        let (_orders, inbox) = mailbox(ORDERS).unwrap();
+        let mut desk = Desk::new(inbox, Upstream::open(|| {}).unwrap()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut call = |more: Duration| {
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            client.set_nonblocking(true).unwrap();
+            let mut caller = arrived(&listener, Language::Metadata).pop().unwrap();
+            caller.deadline += more;
+            let deadline = caller.deadline;
+            desk.admit("vnet".to_owned(), Door::Caller(caller)).unwrap();
+            (client, deadline)
+        };
+        let began = Instant::now();
+        let second = Duration::from_secs(1);
+        let (mut slow, first) = call(Duration::ZERO);
+        let (mut other, last) = call(second);
+        assert!(first >= began + PATIENCE && last >= first + second);
+        let is_open =
+            |client: &mut TcpStream| client.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+
+        let just_before = first.checked_sub(Duration::from_nanos(1)).unwrap();
+        assert_eq!(desk.send_away_the_slow(just_before), Some(Duration::from_nanos(1)));
+        assert!(is_open(&mut slow) && is_open(&mut other));
+        assert_eq!(desk.send_away_the_slow(first), Some(last - first));
+        assert!(!is_open(&mut slow) && is_open(&mut other));
+        assert_eq!(desk.send_away_the_slow(last), None);
+        assert!(!is_open(&mut other));
+        assert!(desk.callers.is_empty(), "their shares are free again");
+    }
+}

@@ -29,7 +29,7 @@ use super::netns::Netns;
 /// As `scripts/bpf.sh` builds it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/flow_cache.bpf.o");
 
-/// The most flows in the map, each direction by itself: 180 MB of the kernel's memory.
+/// The most flows in the map, each direction by itself: 250 MB of the kernel's memory.
 pub const FLOWS_MAX: usize = 1_000_000;
 
 /// A flow in one direction, as it comes from one port: `struct flow_key` of the program.
@@ -86,12 +86,29 @@ pub struct Flow {
     pub most: u32,
     /// Packets whose copies found no room.
     pub missed: u64,
+    /// As its receiver sees it, in the form of [`FlowKey`].
+    pub src: [u8; 16],
+    pub dst: [u8; 16],
+    pub src_port: [u8; 2],
+    pub dst_port: [u8; 2],
+    /// What other addresses, and other ports, add to a checksum; zero where they are the key's.
+    pub address_sum: u32,
+    pub port_sum: u32,
+    /// Not zero if the receiver sees another tuple than the key's.
+    pub translated: u8,
+    pub zeros: [u8; 3],
+    /// What the sender of TCP has acknowledged last, in network byte order; zero before.
+    pub expects: [u8; 4],
+    pub zero_at_end: u32,
 }
 
-const _: () = assert!(size_of::<FlowKey>() == 44 && size_of::<Flow>() == 96);
+const _: () = assert!(size_of::<FlowKey>() == 44 && size_of::<Flow>() == 152);
 
 /// Slots of flows that wait, the first of which is never in use.
 pub const SLOTS: usize = 1 << 16;
+
+/// In a mark without a slot: the packet has begun or ended the connection of a flow that was carried.
+const ENDED: u32 = 1;
 
 /// What the program puts on a packet that goes up while its flow waits, in place of the Ethernet destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +123,12 @@ impl Mark {
         let [s0, s1, n0, n1, n2, n3] = destination;
         let slot = u16::from_ne_bytes([s0, s1]);
         (slot != 0).then(|| Self { slot, number: u32::from_ne_bytes([n0, n1, n2, n3]) })
+    }
+
+    /// Whether a frame from there has ended a flow that was carried.
+    pub fn has_ended(destination: [u8; 6]) -> bool {
+        let [s0, s1, n0, n1, n2, n3] = destination;
+        [s0, s1] == [0; 2] && u32::from_ne_bytes([n0, n1, n2, n3]) == ENDED
     }
 }
 
@@ -190,7 +213,7 @@ impl FlowCache {
     pub fn find(&self, key: &FlowKey) -> Option<Flow> {
         let mut flow = Flow::default();
         let request = MapRequest::new(&self.flows, &raw const *key as u64, &raw mut flow as u64);
-        // SAFETY: the kernel reads a key of 44 bytes and writes a value of 96, the sizes of this map's and of these types.
+        // SAFETY: the kernel reads a key of 44 bytes and writes a value of 152, the sizes of this map's and of these types.
         unsafe { bpf(LOOKUP, &request) }.ok().map(|_| flow)
     }
 

@@ -45,7 +45,7 @@ pub struct Netlink {
 }
 
 /// A network device, by its index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Link(pub u32);
 
 impl Netlink {
@@ -263,14 +263,14 @@ impl Netlink {
         unless(Errno::SRCH, self.acknowledged(Message::DelRoute(route_via(link, range, router)), 0))
     }
 
-    /// Routes a range to routers, each flow to one of them. It replaces an earlier route of [`Self::put_route`]. Every
-    /// router must be in reach already.
-    pub fn put_route(&mut self, range: IpNet, routers: &[IpAddr]) -> io::Result<()> {
+    /// Routes a range to routers, each flow to one of them, by the device that is named or by one that leads there. It
+    /// replaces an earlier route of [`Self::put_route`]. Every router must be in reach already.
+    pub fn put_route(&mut self, range: IpNet, routers: &[(IpAddr, Option<Link>)]) -> io::Result<()> {
         let mut message = learned_route(range);
-        message.attributes.push(match routers {
-            [one] => RouteAttribute::Gateway((*one).into()),
-            several => RouteAttribute::MultiPath(several.iter().map(|router| next_hop(*router)).collect()),
-        });
+        match routers {
+            [(one, None)] => message.attributes.push(RouteAttribute::Gateway((*one).into())),
+            several => message.attributes.push(RouteAttribute::MultiPath(several.iter().map(next_hop).collect())),
+        }
         self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
@@ -329,7 +329,7 @@ impl Netlink {
         Ok(routes.iter().any(local))
     }
 
-    fn find_link(&mut self, name: &str) -> io::Result<LinkMessage> {
+    pub(super) fn find_link(&mut self, name: &str) -> io::Result<LinkMessage> {
         let mut query = LinkMessage::default();
         query.attributes.push(LinkAttribute::IfName(name.to_owned()));
         let answer = self.request(Message::GetLink(query), 0)?;
@@ -350,13 +350,13 @@ impl Netlink {
         self.acknowledged(Message::SetLink(message), 0)
     }
 
-    fn acknowledged(&mut self, message: Message, flags: u16) -> io::Result<()> {
+    pub(super) fn acknowledged(&mut self, message: Message, flags: u16) -> io::Result<()> {
         self.request(message, flags | NLM_F_ACK).map(drop)
     }
 
     /// Sends one request and collects answers up to its end: an acknowledgement, an error, the end of a dump, or for a
     /// plain query the one answer.
-    fn request(&mut self, message: Message, flags: u16) -> io::Result<Vec<Message>> {
+    pub(super) fn request(&mut self, message: Message, flags: u16) -> io::Result<Vec<Message>> {
         self.sequence += 1;
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
@@ -481,9 +481,10 @@ fn learned_route(range: IpNet) -> RouteMessage {
     message
 }
 
-fn next_hop(router: IpAddr) -> RouteNextHop {
+fn next_hop((router, link): &(IpAddr, Option<Link>)) -> RouteNextHop {
     let mut hop = RouteNextHop::default();
-    hop.attributes = vec![RouteAttribute::Gateway(router.into())];
+    hop.interface_index = link.map_or(0, |link| link.0);
+    hop.attributes = vec![RouteAttribute::Gateway((*router).into())];
     hop
 }
 

@@ -149,7 +149,7 @@ pub fn prepare_names() -> io::Result<()> {
 }
 
 /// Which namespace it is, for as long as it exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
     device: u64,
     inode: u64,
@@ -196,10 +196,14 @@ impl Recognised {
 
 /// The namespace that this is: the calling thread's, one that has a name, or one that a process runs in.
 pub fn find(wanted: Identity) -> Option<Netns> {
+    all().find_map(|path| Netns::open(&path).ok().filter(|_| identity(&path) == Some(wanted)))
+}
+
+/// The paths of files that stand for namespaces, several for some of these.
+pub(super) fn all() -> impl Iterator<Item = PathBuf> {
     let entries = |dir| fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
     let processes = entries("/proc").map(|process| process.join("ns/net"));
-    let mut all = iter::once(PathBuf::from(CURRENT)).chain(entries(NAMES)).chain(processes);
-    all.find_map(|path| Netns::open(&path).ok().filter(|_| identity(&path) == Some(wanted)))
+    iter::once(PathBuf::from(CURRENT)).chain(entries(NAMES)).chain(processes)
 }
 
 /// Runs a function on a thread of its own and hands back its value or its panic.

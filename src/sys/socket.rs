@@ -134,11 +134,14 @@ impl AsFd for Connecting {
 const WAITING: i32 = 64;
 
 /// Listens at an address that need not be there yet, and does not block.
-pub fn listen(at: SocketAddr) -> io::Result<TcpListener> {
+pub fn listen(at: SocketAddr, device: Option<&str>) -> io::Result<TcpListener> {
     let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_ip_freebind(&socket, true)?;
+    if let Some(device) = device {
+        bind_to_device(socket.as_raw_fd(), device)?;
+    }
     bind(&socket, &at)?;
     rustix::net::listen(&socket, WAITING)?;
     Ok(socket.into())
@@ -212,7 +215,7 @@ mod tests {
         drop(listener);
         let refused = origin.tcp_towards(at).unwrap().wait(Duration::from_secs(10)).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
-        assert!(sign(listen(at).unwrap(), at.ip(), "k".repeat(81).as_str()).is_err(), "no key is that long");
+        assert!(sign(listen(at, None).unwrap(), at.ip(), "k".repeat(81).as_str()).is_err(), "no key is that long");
         assert_eq!(Origin::default().source_towards(at.ip()).unwrap(), at.ip());
     }
 }

@@ -10,50 +10,21 @@
 //!
 //! Without the right to load programs (without root), the kernel's method stays in use, and nothing else is lost.
 
-#![expect(unsafe_code, reason = "bpf(2), and the TUN ioctl that takes its descriptor")]
+#![expect(unsafe_code, reason = "the TUN ioctl that takes a program's descriptor")]
 
 use std::ffi::c_int;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::instructions::{Kind, instruction, load};
 
 /// Spreads the flows of a device over its queues by [`program`]. `link_len` bytes stand before a packet's IP header.
 pub(super) fn steer(device: BorrowedFd<'_>, link_len: u8) -> io::Result<()> {
-    let program = load(&program(i32::from(link_len)))?;
+    let program = load(Kind::SocketFilter, &program(i32::from(link_len)))?;
     let number: c_int = program.as_raw_fd();
     // SAFETY: TUNSETSTEERINGEBPF reads one `int`, which outlives the call. The device keeps the program by itself.
     let set = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETSTEERINGEBPF, &raw const number) };
     if set < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// The part of the kernel's `union bpf_attr` that `BPF_PROG_LOAD` needs.
-#[repr(C)]
-struct LoadRequest {
-    kind: u32,
-    count: u32,
-    instructions: u64,
-    license: u64,
-    /// No log of the verifier's.
-    log: [u32; 4],
-}
-
-fn load(program: &[u64]) -> io::Result<OwnedFd> {
-    const PROG_LOAD: c_int = 5;
-    const SOCKET_FILTER: u32 = 1;
-    let request = LoadRequest {
-        kind: SOCKET_FILTER,
-        count: program.len() as u32,
-        instructions: program.as_ptr() as u64,
-        license: c"MIT".as_ptr() as u64,
-        log: [0; _],
-    };
-    // SAFETY: the kernel reads `size_of::<LoadRequest>()` bytes of `request`, and through it `count` instructions of eight
-    // bytes and a string that ends; all outlive the call.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const request, size_of::<LoadRequest>()) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call has just made this descriptor, and no other value owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
 }
 
 /// A number that both directions of a flow share, and of which the kernel takes the rest of a division by the number of
@@ -151,14 +122,6 @@ enum Line {
     /// With the jump offset filled in.
     Jump(u64, Label),
     Here(Label),
-}
-
-/// `struct bpf_insn`, as eight bytes of this machine's.
-const fn instruction(code: u8, dst: u8, src: u8, offset: i16, immediate: i32) -> u64 {
-    let registers = if cfg!(target_endian = "little") { src << 4 | dst } else { dst << 4 | src };
-    let [o0, o1] = offset.to_ne_bytes();
-    let [i0, i1, i2, i3] = immediate.to_ne_bytes();
-    u64::from_ne_bytes([code, registers, o0, o1, i0, i1, i2, i3])
 }
 
 const fn mov(dst: u8, src: u8) -> Line {

@@ -187,4 +187,16 @@ mod tests {
         }
         assert_eq!(kinds, [SECTION, INTERFACE, PACKET, STATISTICS]);
     }
+    /// The first block says how its numbers are written, that the section's length is unknown, and which program wrote it.
+    #[test]
+    fn a_file_begins_with_its_byte_order_and_its_program() {
+        let mut file = Vec::new();
+        section(&mut file, "vnet 1");
+        let (fixed, options) = file.split_at(24);
+        assert_eq!(fixed[8..12], [0x4d, 0x3c, 0x2b, 0x1a]);
+        assert_eq!(fixed[12..16], [1, 0, 0, 0]);
+        assert_eq!(fixed[16..], [0xff; 8]);
+        // Code 4, six bytes and two that fill up; the end of options; the block's length once more.
+        assert_eq!(options, b"\x04\0\x06\0vnet 1\0\0\0\0\0\0\x2c\0\0\0");
+    }
 }

@@ -1,7 +1,7 @@
 //! Flows that the kernel carries: what workers hand to its cache, and what they learn from it.
 //!
-//! One idea: the flow records stay the only truth. A flow is handed over once two packets of it have followed records
-//! and tables alone; its entry is of the epoch that began with the last change of tables, taps or ports. What the
+//! One idea: the flow records stay the only truth. A flow is handed over once a few packets of it have followed
+//! records, mappings and tables alone; its entry is of the epoch that began with the last change of tables, taps or ports. What the
 //! kernel carried is added to records and counters a few times a second, and before anyone looks at them. A packet that
 //! has no valid entry comes up and is decided as ever, so an entry may be missing or end at any time.
 //!
@@ -10,7 +10,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,16 +18,14 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use foldhash::fast::RandomState;
 
-use crate::dataplane::{Direction, FlowState, Flows, NicId, PortId, Snapshot, Timestamp, Traffic};
+use crate::dataplane::{Flows, Snapshot, Timestamp, Traffic};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::confine::{self, Role, Thread};
 use crate::sys::flow_cache::{FLOWS_MAX, Flow, FlowCache, FlowKey, Mark};
-use crate::wire::ethernet::FABRIC;
-use crate::wire::{Packet, Tuple};
 
 use super::copies::Copies;
 use super::counters::Tally;
-use super::device::KernelPort;
+use super::leg::{Basis, Leg, Offer};
 use super::slots::{Slot, Slots};
 use super::trace::{Taps, Traced};
 
@@ -42,9 +39,6 @@ const REQUESTS: usize = 1024;
 const FRESH: u64 = 1_000_000;
 /// An entry for another TTL is replaced once it has carried nothing for so long.
 const SETTLED: u64 = 1_000_000_000;
-
-/// Flags of TCP that begin or end a connection: FIN, SYN, RST.
-const TURNS: u8 = 7;
 
 /// What the kernel carries for one network: the requests to the thread that knows.
 #[derive(Debug)]
@@ -91,10 +85,9 @@ struct Keeper {
 #[derive(Debug)]
 struct Entry {
     leg: Leg,
-    /// When each end's record began: a later one of the same tuple is another flow's.
-    begun: [Timestamp; 2],
+    basis: Basis,
     /// What was added to records and counters so far.
-    read: Flow,
+    read: Reading,
     /// By which copies of its packets are known, or zero.
     copies: u32,
     /// As long as it waits for its packets that went up.
@@ -103,50 +96,13 @@ struct Entry {
     over: bool,
 }
 
-/// The leg of a packet that went by records and tables alone.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Leg {
-    tuple: Tuple,
-    ttl: u8,
-    /// The packet begins or ends a connection.
-    turns: bool,
-    ends: [NicId; 2],
-    ports: [PortId; 2],
-}
-
-/// A packet of a known flow, and its ports as the kernel knows them.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Offer {
-    pub(super) leg: Leg,
-    pub(super) from: KernelPort,
-    pub(super) to: KernelPort,
-    /// Read before the tables that decided.
-    pub(super) epoch: u64,
-}
-
-impl Leg {
-    /// Its ports are set once they are known.
-    pub(super) fn of(packet: &Packet<'_>, sender: NicId, receiver: NicId) -> Self {
-        Self {
-            tuple: *packet.tuple(),
-            ttl: packet.ttl(),
-            turns: packet.tcp_flags().is_some_and(|flags| flags & TURNS != 0),
-            ends: [sender, receiver],
-            ports: [PortId(0); 2],
-        }
-    }
-
-    pub(super) fn between(self, ingress: PortId, egress: PortId) -> Self {
-        Self { ports: [ingress, egress], ..self }
-    }
-
-    pub(super) const fn tuple(&self) -> &Tuple {
-        &self.tuple
-    }
-
-    pub(super) const fn turns(&self) -> bool {
-        self.turns
-    }
+/// What an entry had carried.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reading {
+    packets: u64,
+    bytes: u64,
+    wire_bytes: u64,
+    missed: u64,
 }
 
 impl Entry {
@@ -225,7 +181,7 @@ impl Carried {
 
     /// Hands a flow over, if there is room for the request and the records still admit it.
     pub(super) fn take(&self, offer: &Offer, copies: Option<(&Traced, u32)>, snapshot: &Snapshot, now: Timestamp) {
-        let flow = decided(offer, snapshot, now);
+        let flow = offer.decided(snapshot, now);
         let request = match copies {
             None => Request::Take(*offer, flow),
             Some((traced, most)) => Request::Copy(*offer, flow, traced.clone(), most),
@@ -313,17 +269,19 @@ impl Keeper {
     fn take(&mut self, offer: &Offer, flow: Flow, copies: Option<(Traced, u32)>) {
         let leg = &offer.leg;
         let now = Timestamp(flow.last);
-        let key = key(offer.from.index, &leg.tuple);
-        if leg.turns {
-            for key in [key, self::key(offer.to.index, &leg.tuple.mirrored())] {
-                self.catch_up(&key);
-            }
+        let (key, back) = (offer.key(), offer.key_of_answers());
+        if leg.turns() {
+            self.catch_up(&key);
+            self.catch_up(&back);
             return;
         }
-        let Some(begun) = self.begun(leg, now) else { return };
+        let Some(basis) = leg.basis(&self.flows, now) else { return };
+        let flow = basis.limit(flow);
+        self.end_other(&back, leg);
         if let Some(carried) = self.catch_up(&key) {
-            let in_use = carried.ttl == leg.ttl || now.0.saturating_sub(carried.last) < SETTLED;
-            if in_use && Entry::is_live(&carried, offer.epoch, now.0) {
+            let same = self.entries.get(&key).is_some_and(|entry| entry.leg.arrives_as(leg));
+            let in_use = carried.ttl == flow.ttl || now.0.saturating_sub(carried.last) < SETTLED;
+            if same && in_use && Entry::is_live(&carried, offer.epoch, now.0) {
                 return;
             }
         } else if self.entries.len() >= FLOWS_MAX {
@@ -337,9 +295,9 @@ impl Keeper {
         };
         let Some(flow) = flow else { return };
         // A full map, or an end since: what is there no longer stands for the flow.
-        if self.cache.put(&key, &flow).is_ok() && self.begun(leg, now) == Some(begun) {
-            let (read, copies) = (Flow::default(), flow.copies);
-            let entry = Entry { leg: *leg, begun, read, copies, slot: Some(slot), over: false };
+        if self.cache.put(&key, &flow).is_ok() && leg.basis(&self.flows, now) == Some(basis) {
+            let (read, copies) = (Reading::default(), flow.copies);
+            let entry = Entry { leg: *leg, basis, read, copies, slot: Some(slot), over: false };
             self.replace(key, Some(entry));
         } else {
             self.cache.remove(&key);
@@ -369,74 +327,29 @@ impl Keeper {
         flow
     }
 
-    /// When the records of both ends began; None unless both let packets of an open flow pass.
-    fn begun(&self, leg: &Leg, now: Timestamp) -> Option<[Timestamp; 2]> {
-        let [sender, receiver] = leg.ends;
-        let record = |nic, direction| {
-            let record = self.flows.records.find(nic, direction, &leg.tuple, now)?;
-            (!record.refused && record.state != FlowState::Closed).then_some(record.begun)
-        };
-        Some([record(sender, Direction::Outbound)?, record(receiver, Direction::Inbound)?])
+    /// Ends the entry of the packets that come back, if it sends them to another end than the one that now sends: they
+    /// were of another flow with the same ports.
+    fn end_other(&mut self, back: &FlowKey, leg: &Leg) {
+        if self.entries.get(back).is_some_and(|entry| !leg.is_answered_by(&entry.leg)) {
+            self.catch_up(back);
+            self.cache.remove(back);
+            self.replace(*back, None);
+        }
     }
 
-    /// Adds what an entry has carried since it was read last. False if one of its records is gone.
+    /// Adds what an entry has carried since it was read last. False if one of its records is gone, or its mapping.
     fn add(&self, entry: &mut Entry, flow: &Flow) -> bool {
-        let Entry { leg, begun, read, slot, copies, .. } = entry;
+        let Entry { leg, basis, read, slot, copies, .. } = entry;
         self.copies.miss(*copies, flow.missed - read.missed);
         if flow.slot == 0 {
             *slot = None;
         }
         let traffic = Traffic { packets: flow.packets - read.packets, bytes: flow.bytes - read.bytes };
-        let [ingress, egress] = leg.ports.map(|port| self.tally.port(port));
+        let [ingress, egress] = leg.ports().map(|port| self.tally.port(port));
         let on_wire = flow.wire_bytes - read.wire_bytes;
         ingress.received(traffic.packets, on_wire);
         egress.sent(traffic.packets, on_wire);
-        *read = *flow;
-        let last = Timestamp(flow.last);
-        let records = &self.flows.records;
-        let at = |nic, direction, begun| records.count(nic, direction, &leg.tuple, begun, traffic, last);
-        let sent = at(leg.ends[0], Direction::Outbound, begun[0]);
-        let received = at(leg.ends[1], Direction::Inbound, begun[1]);
-        sent && received
-    }
-}
-
-/// What the kernel does with a flow's packets.
-fn decided(offer: &Offer, snapshot: &Snapshot, now: Timestamp) -> Flow {
-    let [sender, receiver] = offer.leg.ends.map(|nic| snapshot.nic(nic));
-    let timeout_secs = sender.flows.timeout_secs.min(receiver.flows.timeout_secs);
-    let mut ethernet = [0; 12];
-    ethernet[..6].copy_from_slice(&offer.to.guest);
-    ethernet[6..].copy_from_slice(&FABRIC);
-    Flow {
-        epoch: offer.epoch,
-        timeout: u64::from(timeout_secs) * 1_000_000_000,
-        last: now.0,
-        out: offer.to.index,
-        mtu: receiver.mtu,
-        ttl: offer.leg.ttl,
-        ethernet,
-        ..Flow::default()
-    }
-}
-
-fn key(port: u32, tuple: &Tuple) -> FlowKey {
-    let octets = |address: IpAddr| {
-        let mut octets = [0; 16];
-        match address {
-            IpAddr::V4(address) => octets[..4].copy_from_slice(&address.octets()),
-            IpAddr::V6(address) => octets = address.octets(),
-        }
-        octets
-    };
-    FlowKey {
-        port,
-        version: if tuple.src.is_ipv4() { 4 } else { 6 },
-        protocol: tuple.protocol.0,
-        src_port: tuple.src_port.to_be_bytes(),
-        dst_port: tuple.dst_port.to_be_bytes(),
-        zero: [0; 2],
-        src: octets(tuple.src),
-        dst: octets(tuple.dst),
+        *read = Reading { packets: flow.packets, bytes: flow.bytes, wire_bytes: flow.wire_bytes, missed: flow.missed };
+        leg.add(&self.flows, basis, traffic, flow)
     }
 }

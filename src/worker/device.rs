@@ -31,11 +31,13 @@ pub struct Received {
     pub len: usize,
     /// To be reported once the frame went on its way: see [`FlowCache::pass`](crate::sys::flow_cache::FlowCache::pass).
     pub mark: Option<Mark>,
+    /// The kernel carried its flow until now.
+    pub ended: bool,
 }
 
 impl From<usize> for Received {
     fn from(len: usize) -> Self {
-        Self { len, mark: None }
+        Self { len, mark: None, ended: false }
     }
 }
 
@@ -139,8 +141,9 @@ fn recv_ethernet(queue: &TunQueue, frame: &mut [u8]) -> Result<Received, RecvErr
         Content::Packet => {
             *header = Offload::decode(header).without(LINK_LEN).encode();
             // Elsewhere the destination is what the guest has written.
-            let mark = queue.port().and_then(|_| Mark::of(*ethernet.first_chunk()?));
-            Ok(Received { len: Offload::LEN + len, mark })
+            let destination = queue.port().and_then(|_| ethernet.first_chunk());
+            let (mark, ended) = destination.map_or((None, false), |to| (Mark::of(*to), Mark::has_ended(*to)));
+            Ok(Received { len: Offload::LEN + len, mark, ended })
         }
         Content::Question(address) => Err(RecvError::Question(address)),
         Content::Other => Err(RecvError::Foreign),

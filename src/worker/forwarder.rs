@@ -17,12 +17,13 @@ use crate::sys::clock::monotonic_nanos;
 use crate::wire::{Frame, Offload, Packet, ParseError, Protocol};
 
 use super::capture::{Head, Offered};
-use super::carried::{Carried, Offer};
+use super::carried::Carried;
 use super::coalescer::{Coalescer, Slot};
 use super::counters::{PortTally, Tally};
 use super::device::{Device, KernelPort, Received, RecvError, SendError};
 use super::flow_events::FlowEvents;
 use super::handover::Handover;
+use super::leg::Offer;
 use super::metrics_observer::Witness;
 use super::tapped::Tapped;
 use super::trace::{Interest, Taps, Traced};
@@ -179,7 +180,7 @@ impl<D: Device> Forwarder<D> {
         let mut witness = Witness::new(snapshot, &self.tally, &self.events, (port, now), from.is_some());
         let (mut frames, mut last) = (0, Ok(()));
         while frames < BATCH {
-            let Received { len, mark } = match device.recv(&mut self.frame) {
+            let Received { len, mark, ended } = match device.recv(&mut self.frame) {
                 Ok(received) => received,
                 Err(error @ (RecvError::Empty | RecvError::Gone)) => {
                     last = Err(error);
@@ -237,7 +238,8 @@ impl<D: Device> Forwarder<D> {
                 && let Some((egress, to)) = fate.egress().and_then(|egress| exit.kernel_port(egress))
             {
                 let copies = interest.copies().map(|most| (self.tapped.last(), most));
-                handover.offer(&Offer { leg: leg.between(port, egress), from, to, epoch }, copies, snapshot, now);
+                let offer = Offer { leg: leg.between(port, egress), from, to, epoch, ended };
+                handover.offer(&offer, copies, snapshot, now);
             }
         }
         self.coalescer.end_batch(frames, |slot| exit.depart(slot));

@@ -1,14 +1,14 @@
 //! The worker's observer of the pipeline: it counts rules, reports flow events and logs drops.
 
 use crate::dataplane::{
-    Admission, DropReason, FlowEvent, FlowTerms, NicId, Observer, PortId, RuleId, Snapshot, Step, Timestamp,
+    Admission, DropReason, FlowEvent, FlowTerms, Followed, NicId, Observer, PortId, RuleId, Snapshot, Step, Timestamp,
 };
 use crate::wire::Packet;
 
-use super::carried::Leg;
 use super::counters::Tally;
 use super::drop_log::{DropLog, Dropped};
 use super::flow_events::FlowEvents;
+use super::leg::Leg;
 use super::rule_hits::RuleHits;
 
 /// The packet path's observer; for a packet that follows flow records it does nothing.
@@ -72,9 +72,9 @@ impl Observer for Witness<'_> {
     }
 
     #[inline]
-    fn followed(&mut self, packet: &Packet<'_>, sender: NicId, receiver: NicId) {
+    fn followed(&mut self, packet: &Packet<'_>, followed: &Followed<'_>) {
         if self.handing_over {
-            self.leg = Some(Leg::of(packet, sender, receiver));
+            self.leg = Some(Leg::of(packet, followed, self.snapshot));
         }
     }
 

@@ -18,6 +18,7 @@ mod drop_log;
 mod flow_events;
 mod forwarder;
 mod handover;
+mod leg;
 mod lossy;
 mod metrics_observer;
 mod rule_hits;

@@ -125,3 +125,18 @@ fn bgp_04_a_gateway_that_is_made_has_the_bgp_addresses_that_azure_shows() {
     let none = "virtualNetworkGateways: [{name: g, virtualNetwork: v, gatewayType: ExpressRoute}]\n";
     assert_eq!(addresses(none)[0], "ExpressRoute");
 }
+
+/// AVS-12: a change of a distributed firewall is reported rule by rule: the new rule, and the one after it.
+#[test]
+fn avs_12_a_rule_of_a_distributed_firewall_is_an_object() {
+    let before = include_str!("../../config/distributed-firewall.yaml");
+    let at = before.find("distributedFirewall:").unwrap();
+    let first = at + before[at..].find("rules:\n").unwrap() + "rules:\n".len();
+    let indent: String = before[first..].chars().take_while(|letter| *letter == ' ').collect();
+    let after = format!("{}{indent}- {{name: extra, action: DROP}}\n{}", &before[..first], &before[first..]);
+    let objects = planned(before, &after);
+    let told: Vec<_> = objects.iter().filter(|line| line.contains("rivate") || line.contains("irewall")).collect();
+    assert_eq!(told.len(), 2, "{objects:#?}");
+    assert!(told[0].starts_with("create distributedFirewall ") && told[0].ends_with("/extra"), "{told:?}");
+    assert!(told[1].starts_with("update distributedFirewall ") && told[1].ends_with("/extra"), "{told:?}");
+}

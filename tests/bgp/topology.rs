@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use vnet::bgp::topology::{converge, gateway_peers};
+use vnet::bgp::topology::{converge, gateway_peers, peer_rows, refused_rows};
 use vnet::compile::compile;
 use vnet::{analysis, config};
 
@@ -19,6 +19,18 @@ fn er_01_a_gateway_has_two_sessions_with_each_circuit() {
     });
     let each = ["v-x 10.3.129.92 1", "v-x 10.3.129.93 1", "v-z 10.3.129.96 1", "v-z 10.3.129.97 1"];
     assert_eq!(told.collect::<Vec<_>>(), each);
+}
+
+/// BGP-15: a session counts the routes that are used, not those that are refused.
+#[test]
+fn bgp_15_a_session_does_not_count_what_is_refused() {
+    let text = include_str!("../golden/speakers/bgp-10-per-path.yaml");
+    let network = config::load(text, "bgp-10-per-path.yaml").unwrap().network;
+    let now = Instant::now();
+    let converged = converge(&network, now);
+    let (node, speaker) = converged.nodes().iter().find(|(node, _)| node.name == "dc").unwrap();
+    let counted: Vec<_> = peer_rows(node, Some(speaker), now).iter().map(|row| row.routes_received).collect();
+    assert_eq!((counted, refused_rows(node, speaker).len()), (vec![1, 1], 2));
 }
 
 const THREE_WAYS: &str = "

@@ -48,7 +48,7 @@ fn the_right_notification_and_no_other_session_harmed() {
     let mut router = Router::new(Brand::Bird);
     router.add_addresses(&[HOSTILE, STRANGER]);
     let ours = Ours::start(&router.ours, false, Some(crate::router::PASSWORD));
-    let neighbour = Neighbour { local: OURS.into(), remote: HOSTILE.into(), password: None };
+    let neighbour = Neighbour { local: OURS.into(), remote: HOSTILE.into(), device: None, password: None };
     let retry = Retry { first: Duration::from_millis(10), most: Duration::from_millis(10) };
     let config = PeerConfig { passive: true, hold_time: 3, retry, ..PeerConfig::new(Asn(65003)) };
     ours.router.add_peer(PeerId(2), neighbour, config);
@@ -81,7 +81,7 @@ fn a_flood_of_damaged_updates() {
     let mut router = Router::new(Brand::Bird);
     router.add_addresses(&[HOSTILE]);
     let ours = Ours::start(&router.ours, false, Some(crate::router::PASSWORD));
-    let neighbour = Neighbour { local: OURS.into(), remote: HOSTILE.into(), password: None };
+    let neighbour = Neighbour { local: OURS.into(), remote: HOSTILE.into(), device: None, password: None };
     let retry = Retry { first: Duration::from_millis(10), most: Duration::from_millis(10) };
     let mut config = PeerConfig { passive: true, retry, ..PeerConfig::new(Asn(65003)) };
     config.policy.import.prefixes_max = Some(PREFIXES_MAX);

@@ -36,7 +36,12 @@ impl Ours {
         let router = Router::start("ours", namespace, speaker, Role::Service, tell).unwrap();
         let mut config = PeerConfig { passive, families: Families::BOTH, ..PeerConfig::new(Asn(65002)) };
         config.policy.export.next_hops = NextHops { ipv4: Some(OURS), ipv6: Some("2001:db8::1".parse().unwrap()) };
-        let neighbour = Neighbour { local: OURS.into(), remote: THEIRS.into(), password: password.map(str::to_owned) };
+        let neighbour = Neighbour {
+            local: OURS.into(),
+            remote: THEIRS.into(),
+            device: None,
+            password: password.map(str::to_owned),
+        };
         router.add_peer(PEER, neighbour.clone(), config.clone());
         Self { router, told, neighbour, config }
     }

@@ -220,3 +220,17 @@ fn an_image_is_in_the_oci_layout_and_the_same_each_time() {
     assert_eq!(config["config"]["Entrypoint"], serde_json::json!(["/usr/bin/vnet"]));
     assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), manifest["layers"].as_array().unwrap().len());
 }
+
+#[test]
+fn a_program_of_20_mb_is_too_large() {
+    let work = TempDir::new().unwrap();
+    let measured = |size: u64| {
+        let program = work.path().join("program");
+        fs::File::create(&program).unwrap().set_len(size).unwrap();
+        Command::new(root().join("scripts/size.sh")).arg(program).output().unwrap()
+    };
+    assert!(measured(19_999_999).status.success());
+    let output = measured(20_000_000);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("has 20000000 bytes; expected fewer than 20000000"), "{}", said(&output));
+}

@@ -121,6 +121,17 @@ fn only_graph_prints_pictures_and_it_says_which_node_it_does_not_know() {
     assert!(text.is_ascii() && text.lines().all(|line| line.len() <= 80), "{text}");
 }
 
+/// ER-10, GR-02: a connection of Global Reach that is not there says why.
+#[test]
+fn a_disconnected_global_reach_has_its_reason() {
+    let text = include_str!("../../config/private-cloud-full.yaml");
+    let wrong = text.replace("er-london, authorizationKey: 3f8a-london", "er-london, authorizationKey: another");
+    let listed = |text: &str| about(text, "circuit ls -t FILE").stdout;
+    assert!(listed(text).contains("to-dc to er-london Connected"), "{}", listed(text));
+    let reason = "to-dc to er-london Disconnected: the circuit has no such authorization (ER-10)";
+    assert!(listed(&wrong).contains(reason), "{}", listed(&wrong));
+}
+
 #[test]
 fn a_filter_of_pcap_is_told_how_to_say_it() {
     for (filter, help) in [

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use vnet::compile::{Sender, compile};
 use vnet::config;
+use vnet::daemon::outage::outage;
 use vnet::dataplane::AclId;
 use vnet::model::{
     Advertisement, Attachment, CircuitIx, ConnectionIx, GatewayIx, Learned, Network, NicIx, RouteServerIx, Side,
@@ -164,6 +165,32 @@ fn vpn_33_an_instance_without_a_way_is_no_next_hop() {
     // And while it is, the instance of the other goes away: nothing leads there, and the one that is there is listed.
     let off = Learned { down: down(&["gw"]).down, ..off };
     assert_eq!(next_hops(&network, &off, "172.21.0.0/16"), "10.80.255.5");
+}
+
+/// VPN-33: a client goes over to the other instance of its gateway, and not to one that is away too.
+#[test]
+fn vpn_33_a_client_goes_over_only_to_what_is_there() {
+    let clients = TWO_INSTANCES.replace(
+        "enableBgp: true, ip",
+        "enableBgp: true, vpnClientConfiguration: {vpnClientAddressPool: {addressPrefixes: [172.16.201.0/24]}}, ip",
+    ) + "vpnClients: [{name: laptop, virtualNetworkGateway: gw}, {name: tablet, virtualNetworkGateway: gw}]\n";
+    let network = config::load(&clients, "clients.yaml").unwrap().network;
+    let by = |now: &[&str], away: &str| -> Vec<Vec<String>> {
+        let (_, detours) = outage(&network, &down(now), &[away.to_owned()]);
+        let of_clients = detours.into_iter().filter(|detour| ["laptop", "tablet"].contains(&detour.to.as_str()));
+        of_clients.map(|detour| detour.by).collect()
+    };
+    for (away, other, moved) in [("gw", "gw#2", "instance 2 of gw"), ("gw#2", "gw", "instance 1 of gw")] {
+        assert!(by(&[away], away).concat().iter().all(|by| by == moved), "{away}");
+        let nothing = by(&[away, other], away);
+        assert_eq!(nothing.concat(), Vec::<String>::new(), "{away}, and before it {other}");
+        assert_eq!(nothing.len(), 2, "each is reported once: {nothing:?}");
+    }
+    assert_eq!(
+        [by(&["gw"], "gw"), by(&["gw#2"], "gw#2")].concat().concat().len(),
+        2,
+        "each has an instance of its own"
+    );
 }
 
 /// SYS-09a: of two tunnels over one instance each is a row, of equal address.

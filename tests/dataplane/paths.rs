@@ -4,14 +4,16 @@
 //! remembers. Load balancers, NAT, public addresses, rules and probes change under them, and the fate of a packet,
 //! a record or a mapping must be the same. Only the ports of shared addresses differ: they are drawn.
 
+mod followed;
+
 use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
 use vnet::compile::{Compiled, Ids, RuleIds, Sender, compile_numbered, senders};
 use vnet::config;
 use vnet::dataplane::{
-    Cursor, DropReason, ExpiredConnection, FlowLimits, FlowTable, Flows, FragmentTable, LoopTable, NatLimits, NatTable,
-    Observer, Paths, PortId, Step, Timestamp, Verdict, process,
+    Cursor, DropReason, ExpiredConnection, FlowLimits, FlowTable, Flows, Followed, FragmentTable, LoopTable, NatLimits,
+    NatTable, Observer, Paths, PortId, Step, Timestamp, Verdict, process,
 };
 use vnet::model::{Attachment, Health, Learned, Network, NicIx, ProbeKey};
 use vnet::wire::{Offload, Packet, Protocol, Tuple, build};
@@ -176,17 +178,22 @@ struct Side {
     paths: Option<Paths>,
     /// What came, and to which port.
     delivered: Vec<(PortId, Vec<u8>)>,
-    /// Packets that were forwarded without a walk.
+    /// Packets that were forwarded without a walk, and those that followed records, mappings and tables alone.
     shortened: usize,
+    followed: usize,
 }
 
-/// Whether the pipeline was walked through from the start.
+/// Whether the pipeline was walked through from the start, and what it reported of the packet.
 #[derive(Default)]
-struct Walked(bool);
+struct Walked(bool, Option<followed::Report>);
 
 impl Observer for Walked {
     fn step(&mut self, step: Step) {
         self.0 |= matches!(step, Step::Sent { .. });
+    }
+
+    fn followed(&mut self, packet: &Packet<'_>, followed: &Followed<'_>) {
+        self.1 = Some(followed::Report::new(packet, followed));
     }
 }
 
@@ -201,7 +208,7 @@ impl Side {
             mappings: NatTable::new(limits),
             loops: LoopTable::new(),
         };
-        Self { flows, paths, delivered: Vec::new(), shortened: 0 }
+        Self { flows, paths, delivered: Vec::new(), shortened: 0, followed: 0 }
     }
 
     fn send(&mut self, tables: &Compiled, from: PortId, now: Timestamp, bytes: &[u8]) -> Out {
@@ -209,11 +216,16 @@ impl Side {
         // What segments expect is written without their checksums.
         let vouched = Offload { flags: Offload::DATA_VALID, ..Offload::default() };
         let mut packet = Packet::parse(&mut bytes, vouched).unwrap();
-        let (snapshot, mut walked) = (&tables.snapshot, Walked::default());
+        let (snapshot, mut walked, before) = (&tables.snapshot, Walked::default(), *packet.tuple());
         let verdict = match &mut self.paths {
             Some(paths) => paths.process(snapshot, &self.flows, from, now, &mut packet, &mut walked),
             None => process(snapshot, &self.flows, from, now, &mut packet, &mut walked),
         };
+        if let Some(report) = walked.1 {
+            assert!(matches!(verdict, Verdict::Forward(_)));
+            report.check(snapshot, &self.flows, now, (&before, packet.tuple()));
+            self.followed += 1;
+        }
         match verdict {
             Verdict::Forward(port) => {
                 self.shortened += usize::from(!walked.0);
@@ -441,6 +453,7 @@ fn every_kind_of_flow_is_remembered_both_ways() {
             _ => 6,
         };
         assert_eq!(both.remembers.shortened, expected, "{node} to {dst}");
+        assert!(both.remembers.followed >= expected, "{node} to {dst}: {} followed", both.remembers.followed);
     }
 }
 

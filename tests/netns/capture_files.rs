@@ -37,7 +37,7 @@ while at < len(data):
         face, high, low, kept, whole = struct.unpack_from("<5I", body)
         told = options(body[20 + (kept + 3) // 4 * 4:])
         packets.append({"face": faces[face]["name"], "time": high << 32 | low, "kept": kept - 16, "whole": whole - 16,
-            "ip": body[36] >> 4, "ttl": body[44], "way": struct.unpack("<I", told[2])[0], "comment": told[1].decode()})
+            "ip": body[36] >> 4, "ttl": body[44], "way": struct.unpack("<I", told[2])[0], "port4": int.from_bytes(body[58:60], "big"), "comment": told[1].decode()})
     elif kind == 5:
         face = struct.unpack_from("<I", body)[0]
         told = options(body[12:])

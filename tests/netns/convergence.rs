@@ -62,7 +62,7 @@ fn router(lab: &Lab) -> Router {
     let router = Router::start("site", &lab.node("dc"), speaker, Role::Service, |_| {}).unwrap();
     let export = Export { next_hops: NextHops { ipv4: Some(SITE), ipv6: None }, ..Export::default() };
     let policy = Policy { export, ..Policy::default() };
-    let neighbour = Neighbour { local: SITE.into(), remote: IpAddr::from(GATEWAY), password: None };
+    let neighbour = Neighbour { local: SITE.into(), remote: IpAddr::from(GATEWAY), device: None, password: None };
     router.add_peer(PeerId(0), neighbour, PeerConfig { policy, ..PeerConfig::new(Asn(65515)) });
     router
 }

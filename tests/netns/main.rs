@@ -4,6 +4,8 @@
 //! and goes with the value that stands for it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod agreement;
+mod agreement_topology;
 mod apply;
 mod ask;
 mod attach;
@@ -13,6 +15,7 @@ mod bgp;
 #[path = "../support/capture.rs"]
 mod capture;
 mod capture_files;
+mod carried;
 mod confinement;
 mod consent;
 mod containers;
@@ -36,6 +39,7 @@ mod lab;
 mod life;
 mod limits;
 mod nftables;
+mod old_tables;
 mod own_router;
 mod peering;
 mod platform;
@@ -48,6 +52,8 @@ mod scenarios;
 mod schema;
 mod spread;
 mod steering;
+mod tagged_frames;
+mod taken;
 mod test_command;
 mod test_questions;
 mod top;
@@ -55,4 +61,5 @@ mod trace;
 mod traffic;
 mod transit;
 mod translated;
+mod two_links;
 mod vpn_nat;

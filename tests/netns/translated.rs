@@ -15,7 +15,7 @@ use vnet::wire::Offload;
 
 use crate::lab::{Lab, SOON, eventually};
 
-const TOPOLOGY: &str = "
+pub(crate) const TOPOLOGY: &str = "
 internet: {addresses: [198.18.0.1, '2001:db8:ffff::1']}
 publicIPAddresses:
   - {name: front, ipAddress: 203.0.113.30}
@@ -56,7 +56,7 @@ virtualMachines:
 ";
 
 /// The sender, the address and port it sends to, the machine behind them, and its port: what is translated on the way.
-const WAYS: [(&str, &str, &str, &str); 7] = [
+pub(crate) const WAYS: [(&str, &str, &str, &str); 7] = [
     ("nat", "10.60.1.100:80", "web", "0.0.0.0:8080"),
     ("internet", "203.0.113.30:80", "web", "0.0.0.0:8080"),
     ("internet", "[2001:db8:fe::30]:80", "web", "[::]:8080"),
@@ -125,7 +125,7 @@ impl Capture {
 }
 
 /// A program that another test just starts has all descriptors of this one for a moment, those of the last round too.
-fn bound<T>(bind: impl Fn() -> io::Result<T>) -> T {
+pub(crate) fn bound<T>(bind: impl Fn() -> io::Result<T>) -> T {
     let mut socket = None;
     eventually("the address is free", || {
         socket = bind().ok();
@@ -214,6 +214,6 @@ fn snat_05_pip_01_lb_01_checksums_are_right_where_translated_packets_arrive() {
     }
 }
 
-fn unspecified(of: SocketAddr) -> std::net::IpAddr {
+pub(crate) fn unspecified(of: SocketAddr) -> std::net::IpAddr {
     if of.is_ipv4() { [0, 0, 0, 0].into() } else { [0_u16; 8].into() }
 }

@@ -106,7 +106,8 @@ fn touch(node: &mut Node, vnet: Option<&str>, change: &ObjectChange) {
     }
     let is_it = match (node.kind, change.kind.as_str()) {
         (NodeKind::VirtualNetwork, "virtualNetworks")
-        | (NodeKind::Site, "sites" | "vpnClients")
+        | (NodeKind::Site, "sites")
+        | (NodeKind::Client, "vpnClients")
         | (NodeKind::PrivateCloud, "privateClouds")
         | (NodeKind::Circuit, "expressRouteCircuits")
         | (NodeKind::Gateway, "virtualNetworkGateways")

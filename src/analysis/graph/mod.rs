@@ -80,6 +80,8 @@ pub struct Node {
 pub enum NodeKind {
     Internet,
     Site,
+    /// A point-to-site client.
+    Client,
     PrivateCloud,
     Circuit,
     VirtualNetwork,
@@ -269,6 +271,7 @@ impl NodeKind {
         match self {
             Self::Internet => "the Internet",
             Self::Site => "site",
+            Self::Client => "client",
             Self::PrivateCloud => "private cloud",
             Self::Circuit => "circuit",
             Self::VirtualNetwork => "VNet",

@@ -52,10 +52,10 @@ fn outside(network: &Network, customer: Customer) -> Node {
         Customer::Site(ix) => {
             let site = network.site(ix);
             let lines = few(site.address_space.iter().map(ToString::to_string));
-            let node = Node { lines, ..Node::new(NodeKind::Site, name) };
             if site.client_of.is_some() {
-                return node.line("point-to-site client");
+                return Node { lines, ..Node::new(NodeKind::Client, name) }.line("point-to-site client");
             }
+            let node = Node { lines, ..Node::new(NodeKind::Site, name) };
             let node = if site.run.is_none() { node } else { node.line("own router") };
             match &site.bgp {
                 Some(bgp) => node.line(format!("AS {}", bgp.asn)),

@@ -83,7 +83,7 @@ fn asked(graph: &Graph, reach: &Reach, place: &[usize], kind: NodeKind) -> Optio
     let node = graph.node(place)?;
     let name = match kind {
         NodeKind::Machine => node.name.split('/').next()?.to_owned(),
-        NodeKind::Site | NodeKind::PrivateCloud | NodeKind::Internet => node.name.clone(),
+        NodeKind::Site | NodeKind::Client | NodeKind::PrivateCloud | NodeKind::Internet => node.name.clone(),
         NodeKind::Subnet => format!("{}/{}", graph.nodes[place[0]].name, node.name),
         _ => return None,
     };

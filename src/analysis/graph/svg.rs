@@ -107,7 +107,7 @@ fn shape(text: &mut String, shape: &Shape) {
     let kind = match shape.kind {
         NodeKind::VirtualNetwork => "vnet",
         NodeKind::Subnet => "sub",
-        NodeKind::Internet | NodeKind::Site | NodeKind::PrivateCloud | NodeKind::Circuit => "out",
+        NodeKind::Internet | NodeKind::Site | NodeKind::Client | NodeKind::PrivateCloud | NodeKind::Circuit => "out",
         NodeKind::Missing => "gone",
         NodeKind::Gateway | NodeKind::RouteServer | NodeKind::LoadBalancer | NodeKind::NatGateway => "dev",
         NodeKind::Machine | NodeKind::PrivateEndpoint | NodeKind::Attached => "",

@@ -12,7 +12,19 @@ use super::objects::{Object, list, or_none};
 pub(super) fn of(network: &Network) -> Vec<Object> {
     let own = |circuit| network.private_clouds.iter().any(|cloud| cloud.circuit == circuit);
     let circuits = network.circuits().filter(|(ix, _)| !own(*ix)).map(|(_, one)| circuit(network, one));
-    circuits.chain(network.private_clouds.iter().map(|one| cloud(network, one))).collect()
+    let clouds = network.private_clouds.iter();
+    circuits.chain(clouds.flat_map(|one| std::iter::once(cloud(network, one)).chain(firewall(one)))).collect()
+}
+
+/// The rules of a private cloud's distributed firewall. Each says what comes before it, since their order counts.
+fn firewall(cloud: &PrivateCloud) -> impl Iterator<Item = Object> {
+    let mut before = None;
+    cloud.firewall.rules().map(move |(policy, rule)| {
+        let name = format!("{}/{}/{}", cloud.name, policy.name, rule.name);
+        let after = before.replace(format!("{}/{}", policy.name, rule.name));
+        let properties = vec![("rule", firewall_rule(cloud, policy, rule)), ("after", or_none(after))];
+        Object { kind: "distributedFirewall", name, properties }
+    })
 }
 
 fn circuit(network: &Network, circuit: &ExpressRouteCircuit) -> Object {
@@ -52,11 +64,9 @@ fn cloud(network: &Network, cloud: &PrivateCloud) -> Object {
         let name = segment.machine.as_ref().map_or_else(String::new, |machine| format!("/{machine}"));
         format!("{}{name} {} {} at {router}{program}", segment.name, segment.prefix, list(&segment.addresses))
     };
-    let rule = |(policy, rule): (&FirewallPolicy, &FirewallRule)| firewall_rule(cloud, policy, rule);
     let mut properties = vec![
         ("networkBlock", cloud.block.to_string()),
         ("segments", list(&cloud.segments.iter().map(segment).collect::<Vec<_>>())),
-        ("distributedFirewall", list(&cloud.firewall.rules().map(rule).collect::<Vec<_>>())),
         ("internet", cloud.internet.to_string()),
         ("run", cloud.run.to_string()),
     ];
@@ -75,11 +85,7 @@ fn firewall_rule(cloud: &PrivateCloud, policy: &FirewallPolicy, rule: &FirewallR
     };
     let services = rule.services.iter().flatten().map(service).collect::<Vec<_>>();
     let machines = rule.scope.iter().flatten().map(|at| cloud.segments[*at].node.clone()).collect::<Vec<_>>();
-    let mut words = vec![
-        format!("{:?} {}", policy.category, policy.sequence_number),
-        format!("{}/{}", policy.name, rule.name),
-        format!("{:?}", rule.action),
-    ];
+    let mut words = vec![format!("{:?} {}", policy.category, policy.sequence_number), format!("{:?}", rule.action)];
     words.extend(rule.direction.map(|direction| format!("{direction:?}")));
     words.extend(rule.sources.as_ref().map(|ranges| format!("from {}", list(ranges))));
     words.extend(rule.destinations.as_ref().map(|ranges| format!("to {}", list(ranges))));

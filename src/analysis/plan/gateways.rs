@@ -98,7 +98,10 @@ fn site(network: &Network, site: &Site) -> Object {
     });
     let tunnels = site.tunnels.iter().map(|end| {
         let instance = end.instance.map_or_else(String::new, |instance| format!(" instance {}", instance + 1));
-        format!("{}{instance} ({})", end.connection, about("", &end.advertised).join(", "))
+        let public = end.gateway_ip.map(|address| format!("at {address}"));
+        let peering = end.peering_address.map(|address| format!("BGP at {address}"));
+        let settings: Vec<_> = public.into_iter().chain(peering).chain(about("", &end.advertised)).collect();
+        format!("{}{instance} ({})", end.connection, settings.join(", "))
     });
     let properties = vec![
         ("gatewayIpAddress", or_none(site.gateway_ip)),

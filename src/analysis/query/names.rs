@@ -106,9 +106,9 @@ impl<'a> Names<'a> {
             | Sender::RouteServer(_)
             | Sender::CloudRouter(..) => true,
             Sender::Internet => self.network.internet.iter().any(|internet| internet.has(address)),
-            Sender::Tunnel(tunnel) => self.site(tunnel).is_some_and(|site| {
-                site.addresses.contains(&address) || site.bgp.is_some_and(|bgp| bgp.address == address)
-            }),
+            Sender::Tunnel(tunnel) => self
+                .site(tunnel)
+                .is_some_and(|site| site.addresses.contains(&address) || site.peering_addresses().contains(&address)),
             Sender::Platform(_) => address == platform::PLATFORM,
             Sender::CircuitLink(circuit, side) => self.network.customer_addresses(circuit, side).contains(&address),
             Sender::Segment(cloud, segment) => {

@@ -258,10 +258,13 @@ fn last(value: &Value) -> String {
 
 /// An object with its `properties` beside its name.
 fn flat(value: &Value) -> Value {
-    let Some(object) = value.as_object() else { return value.clone() };
-    let inner = object.get("properties").and_then(Value::as_object);
-    let own = object.iter().filter(|(key, _)| *key != "properties");
-    Value::Object(own.chain(inner.into_iter().flatten()).map(|(key, value)| (key.clone(), value.clone())).collect())
+    let mut flat = value.clone();
+    if let Value::Object(own) = &mut flat
+        && let Some(Value::Object(inner)) = own.remove("properties")
+    {
+        own.extend(inner);
+    }
+    flat
 }
 
 fn text(value: &Value) -> String {

@@ -32,6 +32,8 @@ pub struct Neighbour {
     /// Our own address towards it.
     pub local: IpAddr,
     pub remote: IpAddr,
+    /// The only device that leads to it, where others lead to its address too.
+    pub device: Option<String>,
     /// TCP MD5's key, at most 80 bytes (RFC 2385).
     pub password: Option<String>,
 }
@@ -57,11 +59,13 @@ enum Progress {
     Gone,
 }
 
+/// Our own address, and the only device where a peer expects us.
+type Place = (IpAddr, Option<String>);
+
 #[derive(Debug)]
 pub(super) struct Connections {
     neighbours: BTreeMap<PeerId, Neighbour>,
-    /// By our own address.
-    listeners: BTreeMap<IpAddr, TcpListener>,
+    listeners: BTreeMap<Place, TcpListener>,
     open: BTreeMap<(PeerId, Side), Connection>,
     buffer: Box<[u8]>,
 }
@@ -80,11 +84,14 @@ impl Connections {
     /// peers that are not among them are dropped.
     pub(super) fn set(&mut self, neighbours: BTreeMap<PeerId, Neighbour>, poller: &Poller) -> io::Result<()> {
         self.open.retain(|(peer, _), _| neighbours.contains_key(peer));
-        self.listeners.retain(|local, _| neighbours.values().any(|neighbour| neighbour.local == *local));
+        self.listeners.retain(|place, _| neighbours.values().any(|neighbour| neighbour.place() == *place));
         for neighbour in neighbours.values() {
-            let listener = match self.listeners.entry(neighbour.local) {
+            let listener = match self.listeners.entry(neighbour.place()) {
                 Entry::Occupied(listener) => listener.into_mut(),
-                Entry::Vacant(place) => place.insert(socket::listen(SocketAddr::new(neighbour.local, PORT))?),
+                Entry::Vacant(place) => {
+                    let at = SocketAddr::new(neighbour.local, PORT);
+                    place.insert(socket::listen(at, neighbour.device.as_deref())?)
+                }
             };
             if let Some(key) = &neighbour.password {
                 socket::sign(&*listener, neighbour.remote, key)?;
@@ -136,8 +143,8 @@ impl Connections {
     }
 
     fn connect(&mut self, id: PeerId, speaker: &mut Speaker, poller: &Poller) {
-        let Neighbour { local, remote, password } = &self.neighbours[&id];
-        let origin = Origin { device: None, address: Some(*local) };
+        let Neighbour { local, remote, device, password } = &self.neighbours[&id];
+        let origin = Origin { device: device.clone(), address: Some(*local) };
         let begun = origin.signed_tcp_towards(SocketAddr::new(*remote, PORT), password.as_deref());
         let added = begun.and_then(|connecting| poller.add(&connecting, token((id, Side::Local))).map(|()| connecting));
         match added {
@@ -150,9 +157,9 @@ impl Connections {
 
     /// A connection from an unknown address is closed.
     fn accept(&mut self, listener: usize, speaker: &mut Speaker, poller: &Poller) {
-        let Some((local, listener)) = self.listeners.iter().nth(listener) else { return };
+        let Some((place, listener)) = self.listeners.iter().nth(listener) else { return };
         for (stream, from) in std::iter::from_fn(|| listener.accept().ok()).take(ACCEPT_MAX) {
-            let known = |neighbour: &Neighbour| neighbour.remote == from.ip() && neighbour.local == *local;
+            let known = |neighbour: &Neighbour| neighbour.remote == from.ip() && neighbour.place() == *place;
             let Some((id, _)) = self.neighbours.iter().find(|(_, neighbour)| known(neighbour)) else { continue };
             let at = (*id, Side::Remote);
             if self.open.contains_key(&at) || stream.set_nonblocking(true).is_err() {
@@ -225,6 +232,12 @@ impl Connections {
             }
             Transport::Closing | Transport::Connecting | Transport::Open => {}
         }
+    }
+}
+
+impl Neighbour {
+    fn place(&self) -> Place {
+        (self.local, self.device.clone())
     }
 }
 

@@ -83,7 +83,7 @@ impl Rib {
     pub fn peer_down(&mut self, id: PeerId) {
         if self.peers.remove(&id).is_some() {
             for prefix in self.prefixes_of(Source::Peer(id)) {
-                self.change(prefix, |candidates| candidates.retain(|known| known.path.source != Source::Peer(id)));
+                self.change(prefix, &mut |candidates| candidates.retain(|known| known.path.source != Source::Peer(id)));
             }
         }
     }
@@ -96,7 +96,7 @@ impl Rib {
         self.table.keys().for_each(|prefix| peer.outbound.mark(*prefix));
         let own = self.own;
         for prefix in self.prefixes_of(Source::Peer(id)) {
-            self.change(prefix, |candidates| {
+            self.change(prefix, &mut |candidates| {
                 for Candidate { path, refusal } in
                     candidates.iter_mut().filter(|known| known.path.source == Source::Peer(id))
                 {
@@ -122,7 +122,7 @@ impl Rib {
     }
 
     fn withdraw_learned(&mut self, id: PeerId, prefix: IpNet) {
-        if self.change(prefix, |candidates| candidates.retain(|known| known.path.source != Source::Peer(id)))
+        if self.change(prefix, &mut |candidates| candidates.retain(|known| known.path.source != Source::Peer(id)))
             && let Some(peer) = self.peers.get_mut(&id)
         {
             peer.received -= 1;
@@ -154,7 +154,7 @@ impl Rib {
             identifier: peer.neighbour.identifier,
         };
         let refusal = peer.policy.refusal(self.own, &peer.neighbour, &prefix, next_hop, attributes);
-        self.put(prefix, path, refusal);
+        self.put(prefix, &path, refusal);
         Ok(())
     }
 
@@ -170,24 +170,24 @@ impl Rib {
             internal: false,
             identifier: Ipv4Addr::UNSPECIFIED,
         };
-        self.put(prefix, path, None);
+        self.put(prefix, &path, None);
     }
 
     /// Takes back what [`Self::originate`] added.
     pub fn withdraw(&mut self, prefix: IpNet, source: Source) {
-        self.change(prefix, |candidates| candidates.retain(|known| known.path.source != source));
+        self.change(prefix, &mut |candidates| candidates.retain(|known| known.path.source != source));
     }
 
-    fn put(&mut self, prefix: IpNet, path: Path, refusal: Option<Refusal>) {
-        self.change(prefix, |candidates| {
+    fn put(&mut self, prefix: IpNet, path: &Path, refusal: Option<Refusal>) {
+        self.change(prefix, &mut |candidates| {
             candidates.retain(|known| known.path.source != path.source);
-            candidates.push(Candidate { path, refusal });
+            candidates.push(Candidate { path: path.clone(), refusal });
         });
     }
 
     /// The only place where the table changes: sorts, and marks the prefix if the best paths are others now. Whether
     /// there are fewer candidates than before.
-    fn change(&mut self, prefix: IpNet, edit: impl FnOnce(&mut Vec<Candidate>)) -> bool {
+    fn change(&mut self, prefix: IpNet, edit: &mut dyn FnMut(&mut Vec<Candidate>)) -> bool {
         let candidates = self.table.entry(prefix).or_default();
         let before: Vec<Path> = best(candidates).cloned().collect();
         let count = candidates.len();

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::bgp::{PeerId, Side, Speaker, Transport};
 use crate::model::{BgpLearned, Learned, Network};
 
-use super::{Node, collect_learned, kernel_routes, nodes};
+use super::{Node, collect_learned, kernel_routes, nodes, routers};
 
 /// Messages that pass between two speakers in one go; far more than any network's routers send.
 const ROUNDS_MAX: usize = 100_000;
@@ -67,7 +67,10 @@ impl Converged {
         let mut heard = BgpLearned::default();
         self.nodes.iter().for_each(|(node, speaker)| collect_learned(node, speaker, &mut heard));
         let devices = self.nodes.iter().filter(|(node, _)| node.sink == super::Sink::Kernel);
-        let sites = devices.map(|(node, speaker)| (node.host.clone(), kernel_routes(speaker).into()));
+        let routes = |speaker| -> BTreeMap<_, _> {
+            kernel_routes(speaker).into_iter().map(|(prefix, hops)| (prefix, routers(&hops))).collect()
+        };
+        let sites = devices.map(|(node, speaker)| (node.host.clone(), routes(speaker).into()));
         Learned { bgp: heard, sites: sites.collect(), ..Learned::default() }
     }
 

@@ -159,6 +159,7 @@ fn link(
     Peer {
         id: PeerId(0),
         up: network.circuit_fault(circuit).is_none() && learned.link_absence(network, circuit, side).is_none(),
+        alone: false,
         over,
         node: Some(node.to_owned()),
         local,

@@ -84,9 +84,19 @@ fn best_paths(node: &Node, speaker: &Speaker) -> BTreeMap<String, Vec<IpNet>> {
     paths
 }
 
-/// The next hops of the best learned paths.
-pub fn kernel_routes(speaker: &Speaker) -> BTreeMap<IpNet, Vec<IpAddr>> {
-    next_hops(speaker, |_| true).collect()
+/// The next hops of the best learned paths, and the peers that they are from.
+pub fn kernel_routes(speaker: &Speaker) -> BTreeMap<IpNet, Vec<(IpAddr, PeerId)>> {
+    let hops = |prefix| learned(speaker, prefix).filter_map(|(peer, path)| Some((path.next_hop?, peer))).collect();
+    let routes = speaker.prefixes().map(|prefix| (*prefix, hops(prefix)));
+    routes.filter(|(_, hops): &(_, Vec<_>)| !hops.is_empty()).collect()
+}
+
+/// The routers among next hops, each once.
+pub fn routers<T>(hops: &[(IpAddr, T)]) -> Vec<IpAddr> {
+    let mut routers: Vec<_> = hops.iter().map(|(router, _)| *router).collect();
+    routers.sort_unstable();
+    routers.dedup();
+    routers
 }
 
 fn next_hops(speaker: &Speaker, counts: impl Fn(&Path) -> bool) -> impl Iterator<Item = (IpNet, Vec<IpAddr>)> {

@@ -27,7 +27,7 @@ use super::{Asn, Group, NextHops, Origination, PeerConfig, PeerId, Retry, Source
 
 pub use converge::{Converged, converge};
 pub use inner::{gateway_peers, gateway_rows};
-pub use learned::{collect_learned, kernel_routes};
+pub use learned::{collect_learned, kernel_routes, routers};
 pub use view::{
     Origin, PeerRow, PeerState, RouteRow, advertised_rows, learned_rows, peer_rows, refused_rows,
     seen_from_the_other_end,
@@ -101,6 +101,8 @@ pub struct Peer {
     pub there: [IpAddr; 2],
     /// Whether anything gets there.
     pub up: bool,
+    /// Of the paths to its address the session has this one alone: its packets leave by the device of `over`.
+    pub alone: bool,
     pub config: PeerConfig,
 }
 

@@ -85,6 +85,7 @@ fn appliance(own: IpAddr, connection: &BgpConnection) -> Peer {
         remote: address,
         there: [own, address],
         up: true,
+        alone: false,
         config: PeerConfig { external: true, retry: RETRY, policy, ..PeerConfig::new(Asn(asn)) },
     }
 }
@@ -100,6 +101,7 @@ fn within(node: String, local: IpAddr, remote: IpAddr, policy: Policy) -> Peer {
         remote,
         there: [local, remote],
         up: true,
+        alone: false,
         config,
     }
 }

@@ -89,12 +89,18 @@ fn peer_row(node: &Node, peer: &Peer, speaker: Option<&Speaker>, now: Instant) -
             },
         },
         connected_duration: connected.map_or_else(String::new, |since| duration(now.saturating_duration_since(since))),
-        routes_received: status.as_ref().map_or(0, |status| status.routes_received),
+        routes_received: speaker.map_or(0, |speaker| used(speaker, peer)),
         messages_sent: Some(status.as_ref().map_or(0, |status| status.counters.messages_sent)),
         messages_received: Some(status.as_ref().map_or(0, |status| status.counters.messages_received)),
         last_error: one_number(node, peer)
             .or_else(|| status.and_then(|status| status.last_ending).map(|ending| ending.to_string())),
     }
+}
+
+/// How many of a peer's routes are not refused.
+fn used(speaker: &Speaker, peer: &Peer) -> u32 {
+    let routes = speaker.learned(peer.id).filter(|(_, _, refusal)| refusal.is_none());
+    u32::try_from(routes.count()).unwrap_or(u32::MAX)
 }
 
 /// A session of a router that is not ours, by what the other end knows of it.

@@ -74,6 +74,7 @@ fn twin(node: String, (own, families): (BgpSettings, Families), other: BgpSettin
         remote: other.address,
         there: [own.address, other.address],
         up: true,
+        alone: false,
         config: PeerConfig { retry: RETRY, families, policy, ..PeerConfig::new(Asn(other.asn)) },
     }
 }
@@ -135,7 +136,7 @@ fn seen(network: &Network, over: ConnectionIx, hops: NextHops) -> NextHops {
 pub(super) fn sites(network: &Network, learned: &Learned) -> impl Iterator<Item = Node> {
     (0..).map(SiteIx).zip(&network.sites).filter_map(move |(ix, site)| {
         let settings = site.bgp?;
-        let spoken = network.tunnels_of(ix).filter_map(|over| Some((over, network.bgp_over(over)?)));
+        let spoken: Vec<_> = network.tunnels_of(ix).filter_map(|over| site_ends(network, site, over)).collect();
         Some(Node {
             name: site.name.clone(),
             host: site.name.clone(),
@@ -143,14 +144,28 @@ pub(super) fn sites(network: &Network, learned: &Learned) -> impl Iterator<Item 
             address: settings.address,
             routes: site.all_advertised().into_iter().map(|prefix| route(prefix, Source::Network)).collect(),
             peers: {
-                let tunnels =
-                    spoken.map(|(over, (near, _))| site_peer((network, learned), over, (settings, near), site));
+                let tunnels = spoken.iter().map(|(over, ends)| Peer {
+                    alone: is_alone(&spoken, ends),
+                    ..site_peer((network, learned), *over, *ends, site)
+                });
                 tunnels.chain(express_route::of_site(network, learned, ix)).collect()
             },
             sink: Sink::Kernel,
             foreign: site.own_router,
         })
     })
+}
+
+/// A tunnel with the ends of its session as the site has them: its own end first.
+fn site_ends(network: &Network, site: &Site, over: ConnectionIx) -> Option<(ConnectionIx, (BgpSettings, BgpSettings))> {
+    let (near, _) = network.bgp_over(over)?;
+    Some((over, (site.speaker_over(network.connection(over))?, near)))
+}
+
+/// Whether a session is with a router that other tunnels lead to as well, and has one tunnel of its own.
+fn is_alone(spoken: &[(ConnectionIx, (BgpSettings, BgpSettings))], ends: &(BgpSettings, BgpSettings)) -> bool {
+    let beside = spoken.iter().filter(|(_, (_, near))| near.address == ends.1.address);
+    beside.clone().count() > 1 && beside.filter(|(_, (own, _))| own.address == ends.0.address).count() == 1
 }
 
 fn site_peer(
@@ -192,6 +207,7 @@ fn peer(
         remote: far.address,
         there: [near.address, far.address],
         up: network.tunnel_fault(over).is_none() && learned.absence(network, over).is_none(),
+        alone: false,
         config: PeerConfig { external: true, retry: RETRY, families: families(hops), policy, ..PeerConfig::new(asn) },
     }
 }

@@ -61,11 +61,10 @@ impl Changer {
     }
 
     fn apply(&self, lab: &Record, version: &Version) -> Result<(), String> {
-        let nftables = version.network.nftables_files().into_iter();
         let apply = Apply {
             text: version.input.text.clone(),
             service_tags: topology::service_tags(&version.network),
-            nftables: nftables.map(|(file, text)| (file.into(), text.to_owned())).collect(),
+            nftables: topology::nftables(&version.network),
             file: version.input.name.clone(),
             path: None,
             dry_run: false,

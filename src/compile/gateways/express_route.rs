@@ -32,7 +32,9 @@ pub(in crate::compile) fn routes(exchange: &Exchange, gateway: GatewayIx) -> BTr
         NextRouter::Customer(_) | NextRouter::Gateway(_) => None,
     };
     let all = exchange.gateway(gateway).into_iter();
-    all.map(|(prefix, paths)| (prefix, paths.iter().filter_map(|way| over(way.next)).collect())).collect()
+    let mut routes = BTreeMap::new();
+    routes.extend(all.map(|(prefix, paths)| (prefix, paths.iter().filter_map(|way| over(way.next)).collect())));
+    routes
 }
 
 /// A circuit's edge as packets meet it. One that is down leads nowhere.

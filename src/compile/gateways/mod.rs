@@ -281,7 +281,8 @@ pub(super) const fn gateway_id(gateway: GatewayIx) -> GatewayId {
 fn routes(network: &Network, learned: &Learned, gateway: GatewayIx) -> BTreeMap<IpNet, Vec<ConnectionIx>> {
     // A pool is one route to the gateway; which client has an address, its own table knows (VPN-43).
     let lent = network.gateway(gateway).client_prefixes();
-    let mut routes: BTreeMap<IpNet, Vec<ConnectionIx>> = lent.iter().map(|pool| (*pool, Vec::new())).collect();
+    let mut routes: BTreeMap<IpNet, Vec<ConnectionIx>> = BTreeMap::new();
+    routes.extend(lent.iter().map(|pool| (*pool, Vec::new())));
     for (ix, connection) in network.connections_of(gateway) {
         let bgp = network.bgp_over(ix);
         let fixed = match connection.remote {

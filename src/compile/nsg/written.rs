@@ -29,7 +29,7 @@ pub fn written_addresses(
     }
 }
 
-/// The ranges of a distributed firewall's rule. None stands for every address.
+/// The ranges of a distributed firewall's rule. None means every address.
 fn ranges(ranges: Option<&[Ipv4Net]>) -> Vec<AddressPrefix> {
     ranges.map_or_else(
         || vec![AddressPrefix::Any],

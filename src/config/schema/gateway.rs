@@ -143,6 +143,8 @@ pub(in crate::config) struct TunnelEnd {
     pub at: At,
     pub connection: Reference,
     pub instance: Option<Spanned<u8>>,
+    pub gateway_ip: Option<Spanned<IpAddr>>,
+    pub peering_address: Option<Spanned<IpAddr>>,
     pub advertised: Advertised,
 }
 
@@ -246,6 +248,8 @@ fn tunnel_end(node: &Node, report: &mut Report) -> Option<TunnelEnd> {
         at: f.at,
         connection: f.required("connection", reference(["connections"])),
         instance: f.optional("instance", number(1..=2)),
+        gateway_ip: f.optional("gatewayIpAddress", address),
+        peering_address: f.optional("bgpPeeringAddress", address),
         advertised: advertised(f),
     })
 }

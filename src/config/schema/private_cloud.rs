@@ -82,6 +82,13 @@ fn segment(node: &Node, report: &mut Report) -> Option<Segment> {
             let message = format!("`{key}` stands beside `virtualMachines`, which have their own");
             f.report.error(f.key(key), message).rule("AVS-12").help("move it into one of the machines");
         }
+        if f.is_null("connectedGateway") {
+            let message = "a segment without a router is not connected to anything, and there is none such here";
+            f.report
+                .error(f.key("connectedGateway"), message)
+                .rule("AVS-12")
+                .expected("a Tier-1 router's name, or no `connectedGateway`: the segment is then at the cloud's own");
+        }
         segment
     })
 }

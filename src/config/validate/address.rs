@@ -241,11 +241,11 @@ pub(super) fn intersect(a: &IpNet, b: &IpNet) -> bool {
 /// Pairs of indices of ranges that overlap, the containing one first. A range inside several is paired with the
 /// innermost, so that a list in disorder gives one message a range and not one a pair.
 pub(super) fn overlaps(ranges: &[IpNet]) -> Vec<(usize, usize)> {
-    let mut order: Vec<usize> = (0..ranges.len()).collect();
-    order.sort_by_key(|&i| (ranges[i].network(), ranges[i].prefix_len(), i));
+    let mut order: Vec<_> = (0..).zip(ranges).map(|(i, range)| (range.network(), range.prefix_len(), i)).collect();
+    order.sort_unstable();
     let mut around: Vec<usize> = Vec::new();
     let mut pairs = Vec::new();
-    for i in order {
+    for (_, _, i) in order {
         while around.last().is_some_and(|&outer| !ranges[outer].contains(&ranges[i])) {
             around.pop();
         }
@@ -257,10 +257,10 @@ pub(super) fn overlaps(ranges: &[IpNet]) -> Vec<(usize, usize)> {
 
 /// The overlaps in list order, each range at most once: `(the one it meets, the later one)`.
 fn clashes(ranges: &[IpNet]) -> Vec<(usize, usize)> {
-    let mut pairs: Vec<_> = overlaps(ranges).into_iter().map(|(a, b)| (a.min(b), a.max(b))).collect();
-    pairs.sort_by_key(|&(first, second)| (second, first));
-    pairs.dedup_by_key(|&mut (_, second)| second);
-    pairs
+    let mut pairs: Vec<_> = overlaps(ranges).into_iter().map(|(a, b)| (a.max(b), a.min(b))).collect();
+    pairs.sort_unstable();
+    pairs.dedup_by_key(|&mut (later, _)| later);
+    pairs.into_iter().map(|(later, first)| (first, later)).collect()
 }
 
 #[cfg(test)]

@@ -394,11 +394,25 @@ fn place<'a>(
             let named = vnets[subnet.vnet.0].subnets[subnet.subnet].name == "GatewaySubnet";
             (named.then_some(subnet), one.at, &one.public)
         }
-        _ => {
+        (Some(reference), [_, ..]) => {
             report
-                .error(written.at, "a virtual network gateway stands in one GatewaySubnet")
+                .error(reference.at, "`virtualNetwork` and `ipConfigurations` both say where the gateway stands")
                 .rule("VPN-01")
-                .expected("`virtualNetwork: NAME`, or `ipConfigurations` with one entry");
+                .expected("one of them: two active instances need `ipConfigurations`");
+            return None;
+        }
+        (None, []) => {
+            report
+                .error(written.at, "nothing says where the virtual network gateway stands")
+                .rule("VPN-01")
+                .expected("`virtualNetwork: NAME`, or `ipConfigurations` with an entry for each active instance");
+            return None;
+        }
+        (None, [_, _, third, ..]) => {
+            report
+                .error(third.at, "a virtual network gateway has two instances")
+                .rule("VPN-31")
+                .expected("at most two entries of `ipConfigurations`");
             return None;
         }
     };

@@ -112,9 +112,11 @@ fn by_instance(written: &VirtualNetworkGateway) -> Vec<&InstanceBgp> {
         let is = |known: &str| known.eq_ignore_ascii_case(name);
         written.configurations.iter().position(|one| one.name.as_ref().is_some_and(|known| is(&known.value)))
     };
-    let mut all: Vec<_> = bgp.value.instances.iter().enumerate().collect();
-    all.sort_by_key(|(at, one)| one.configuration.as_ref().and_then(|id| place(&id.value)).unwrap_or(*at));
-    all.into_iter().map(|(_, one)| one).collect()
+    let instances = &bgp.value.instances;
+    let stated = |one: &InstanceBgp| one.configuration.as_ref().and_then(|id| place(&id.value));
+    let mut order: Vec<_> = instances.iter().enumerate().map(|(at, one)| (stated(one).unwrap_or(at), at)).collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, at)| &instances[at]).collect()
 }
 
 fn check(stated: &[(IpAddr, At)], range: Ipv4Net, report: &mut Report) {

@@ -41,15 +41,18 @@ pub(super) fn sites(document: &Document, circuits: &Circuits, ends: &Ends<'_>, r
     let mut known: Vec<IpAddr> = Vec::new();
     let mut made = Vec::new();
     for written in &document.sites {
-        if let Some(address) = &written.gateway_ip {
+        let mut own: Vec<IpAddr> = Vec::new();
+        let links = written.tunnels.iter().filter_map(|end| end.gateway_ip.as_ref());
+        for address in written.gateway_ip.iter().chain(links) {
             if known.contains(&address.value) {
                 report
                     .error(address.at, format!("another site has the public address {}", address.value))
                     .rule("VPN-34")
                     .expected("a public address for each device");
             }
-            known.push(address.value);
+            own.push(address.value);
         }
+        known.append(&mut own);
         let mut site = site(written, circuits, report);
         site.tunnels = written.tunnels.iter().filter_map(|end| ends.tunnels(end, &site, document, report)).collect();
         check_ends(&site, &made, written.at, circuits, report);
@@ -127,18 +130,9 @@ impl Ends<'_> {
         let connection = or_unnamed(&document.connections[ix].name);
         // One with a mistake has had its error.
         let found = self.connections.iter().find(|known| known.name == connection)?;
-        let leads_here = match found.remote {
-            Remote::Local(local) => site.gateway_ip == Some(self.local[local.0].gateway_ip),
-            Remote::Gateway(_) | Remote::Circuit(_) | Remote::Client(_) => false,
-        };
-        if !leads_here {
-            report
-                .error(written.at, format!("connection `{connection}` does not lead to site `{}`", site.name))
-                .rule("VPN-11")
-                .expected("one to a local network gateway with the site's `gatewayIpAddress`");
-            return None;
-        }
-        if site.bgp.is_none() || !found.enable_bgp {
+        self.check_place(written, found, site, report)?;
+        let about_bgp = written.gateway_ip.is_none() || written.peering_address.is_some() || says_something(written);
+        if about_bgp && (site.bgp.is_none() || !found.enable_bgp) {
             report
                 .error(written.at, format!("connection `{connection}` has no BGP: nothing is advertised over it"))
                 .rule("BGP-09")
@@ -156,8 +150,50 @@ impl Ends<'_> {
                 .expected("no `instance`, or `activeActive: true` of the gateway");
         }
         let instance = instance.map(|number| usize::from(number.value) - 1);
-        Some(TunnelEnd { connection, instance, advertised: advertised(&written.advertised) })
+        let advertised = advertised(&written.advertised);
+        let [gateway_ip, peering_address] = [&written.gateway_ip, &written.peering_address]
+            .map(|address| address.as_ref().map(|address| address.value));
+        Some(TunnelEnd { connection, instance, gateway_ip, peering_address, advertised })
     }
+
+    /// Whether a connection leads to the site, at the public address of this link or at that of the site itself (VPN-11,
+    /// VPN-34).
+    fn check_place(
+        &self,
+        written: &written::TunnelEnd,
+        found: &Connection,
+        site: &Site,
+        report: &mut Report,
+    ) -> Option<()> {
+        let there = match found.remote {
+            Remote::Local(local) => Some(self.local[local.0].gateway_ip),
+            Remote::Gateway(_) | Remote::Circuit(_) | Remote::Client(_) => None,
+        };
+        let own = written.gateway_ip.as_ref().map(|address| address.value).or(site.gateway_ip);
+        if there.is_none() || there != own {
+            let message = format!("connection `{}` does not lead to site `{}`", found.name, site.name);
+            let at = written.gateway_ip.as_ref().map_or(written.at, |address| address.at);
+            report.error(at, message).rule("VPN-11").expected(if written.gateway_ip.is_some() {
+                "that of the connection's local network gateway"
+            } else {
+                "one to a local network gateway with the site's `gatewayIpAddress`; for another link state its `gatewayIpAddress`"
+            });
+            return None;
+        }
+        let stated = written.gateway_ip.as_ref().or(written.peering_address.as_ref());
+        if let (Some(address), Some(_)) = (stated, &written.instance) {
+            report
+                .error(address.at, "a link's addresses are for all tunnels of its connection")
+                .rule("VPN-11")
+                .expected("an entry without `instance`");
+        }
+        Some(())
+    }
+}
+
+/// Whether what is advertised over it is stated.
+const fn says_something(written: &written::TunnelEnd) -> bool {
+    written.advertised.advertises.is_some() || written.advertised.prepend > 0
 }
 
 fn prefixes(written: Option<&Spanned<Vec<Spanned<IpNet>>>>) -> Vec<IpNet> {

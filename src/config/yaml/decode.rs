@@ -215,6 +215,11 @@ impl<'a> Fields<'a> {
         self.entries.iter().find(|(name, _)| name.value == key).map_or(self.at, |(name, _)| name.at)
     }
 
+    /// Whether a key stands there with `null`, which counts as left out otherwise.
+    pub(in crate::config) fn is_null(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, node)| name.value == key && matches!(node.value, Value::Null))
+    }
+
     fn take(&mut self, key: &'static str) -> Option<&'a Node> {
         self.known.push(key);
         let node = self.entries.iter().find(|(name, _)| name.value == key).map(|(_, node)| *node)?;

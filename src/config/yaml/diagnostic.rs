@@ -80,6 +80,11 @@ impl fmt::Display for Errors {
 impl Error for Errors {}
 
 impl Diagnostic {
+    /// By location; those at one place keep their order.
+    pub fn sort(all: &mut [Self]) {
+        all.sort_by_key(|diagnostic| diagnostic.location);
+    }
+
     /// `file:line:column: error[Code]: message`, the source line with a caret, then path, expectation and help.
     pub fn render(&self, text: &str, file: &str, colour: bool) -> String {
         let line = text.lines().nth(self.location.line - 1);
@@ -270,7 +275,7 @@ impl Report {
 
     /// The warnings and all locations, or everything if there was an error; sorted by location.
     pub(in crate::config) fn into_result(mut self) -> Result<(Vec<Diagnostic>, Locations), Errors> {
-        self.diagnostics.sort_by_key(|diagnostic| diagnostic.location);
+        Diagnostic::sort(&mut self.diagnostics);
         if self.errors == 0 { Ok((self.diagnostics, self.locations)) } else { Err(Errors(self.diagnostics)) }
     }
 

@@ -138,8 +138,8 @@ impl Definitions {
         let alike = self.known.iter().filter(|(known, _)| known.what == object.what).count();
         let name = if alike == 0 { word } else { format!("{word}-{}", alike + 1) };
         self.known.push((object.clone(), name.clone()));
-        let fields: Map<String, Json> =
-            object.fields.iter().map(|(key, shapes)| ((*key).to_owned(), self.field(shapes))).collect();
+        let mut fields = Map::new();
+        fields.extend(object.fields.iter().map(|(key, shapes)| ((*key).to_owned(), self.field(shapes))));
         self.written.insert(format!("{name}.fields"), json!({ "properties": fields }));
         self.written.insert(name.clone(), object.schema(&format!("#/$defs/{name}.fields")));
         name
@@ -164,8 +164,8 @@ impl Object {
     /// As the reader takes it: flat, or with ARM's `properties:` around most of the keys. With these or an `id` it is as ARM
     /// prints it, and may have more.
     fn schema(&self, fields: &str) -> Json {
-        let envelope: Map<String, Json> =
-            ENVELOPE.iter().chain(&COSMETIC).map(|key| ((*key).to_owned(), json!({}))).collect();
+        let mut envelope = Map::new();
+        envelope.extend(ENVELOPE.iter().chain(&COSMETIC).map(|key| ((*key).to_owned(), json!({}))));
         let inside =
             json!({ "type": "object", "$ref": fields, "properties": envelope, "unevaluatedProperties": false });
         let mut outside = envelope;

@@ -6,13 +6,16 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::sys::netlink::Netlink;
+use crate::sys::netlink::{Link, Netlink};
 use crate::sys::netns::Netns;
+
+/// A router, and the device that leads to it, where it is not the only one.
+pub(super) type Hop = (IpAddr, Option<Link>);
 
 #[derive(Debug)]
 pub(super) struct Kernel {
     netlink: Netlink,
-    routes: BTreeMap<IpNet, Vec<IpAddr>>,
+    routes: BTreeMap<IpNet, Vec<Hop>>,
     /// What it did not take, told once: a peer's routes may change many times in a second.
     refused: BTreeSet<IpNet>,
     /// Its devices were replaced, and their routes may be gone with them.
@@ -25,16 +28,21 @@ impl Kernel {
         Ok(Self { netlink, routes: BTreeMap::new(), refused: BTreeSet::new(), doubtful: false })
     }
 
+    /// A device of its namespace as it is now; another of the same name is another one.
+    pub(super) fn link(&mut self, device: &str) -> io::Result<Link> {
+        self.netlink.link(device)
+    }
+
     pub(super) fn doubt(&mut self) {
         self.doubtful = true;
     }
 
-    pub(super) const fn routes(&self) -> &BTreeMap<IpNet, Vec<IpAddr>> {
+    pub(super) const fn routes(&self) -> &BTreeMap<IpNet, Vec<Hop>> {
         &self.routes
     }
 
     /// Makes these the routes; what the kernel refuses is tried again with the next change.
-    pub(super) fn set(&mut self, node: &str, wanted: BTreeMap<IpNet, Vec<IpAddr>>) {
+    pub(super) fn set(&mut self, node: &str, wanted: BTreeMap<IpNet, Vec<Hop>>) {
         let before = std::mem::take(&mut self.routes);
         for prefix in before.keys().filter(|prefix| !wanted.contains_key(*prefix)) {
             if let Err(error) = self.netlink.remove_route(*prefix) {

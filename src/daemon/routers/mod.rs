@@ -49,6 +49,8 @@ pub struct NodeNamespace {
     pub namespace: Netns,
     /// A new namespace has another identity.
     pub identity: Option<Identity>,
+    /// What leads out of it: devices by the names of their connections, in lower case.
+    pub devices: BTreeMap<String, String>,
 }
 
 #[derive(Debug)]
@@ -99,7 +101,7 @@ impl Routers {
             let name = node.name.clone();
             let placed = place(&node.host).and_then(|place| match before.remove(&name) {
                 Some(mut router) if router.stays(&node, &place) => {
-                    router.apply(node);
+                    router.apply(node, &place);
                     Ok(router)
                 }
                 other => {

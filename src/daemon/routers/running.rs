@@ -10,15 +10,16 @@ use std::time::Instant;
 use std::{fmt, io};
 
 use crate::bgp::driver::{Happened, Neighbour, Router};
-use crate::bgp::topology::{Node, Peer, Route, Sink, collect_learned};
+use crate::bgp::topology::{self, Node, Peer, Route, Sink, collect_learned};
 use crate::bgp::{self, PeerId, Speaker, State};
 use crate::daemon::engine::BgpLearned;
 use crate::daemon::events::{EventLog, Happening};
 use crate::model::PrefixMap;
 use crate::sys::confine::Role;
+use crate::sys::netlink::Link;
 use crate::sys::netns::Identity;
 
-use super::kernel::Kernel;
+use super::kernel::{Hop, Kernel};
 use super::{NodeNamespace, Shared, lock};
 
 #[derive(Debug)]
@@ -31,6 +32,15 @@ pub(super) struct Running {
     next: u32,
     /// Where its routes go, if it is not the fabric.
     kernel: Option<Kernel>,
+    /// By connection, those that are alone for a session.
+    devices: BTreeMap<String, Device>,
+}
+
+/// A device by name, as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Device {
+    name: String,
+    link: Link,
 }
 
 /// Of peers.
@@ -96,8 +106,9 @@ impl Running {
         };
         let router = Router::start("vnet-bgp", &place.namespace, speaker, Role::Service, tell)?;
         let bare = Node { peers: Vec::new(), ..node.clone() };
-        let mut running = Self { node: bare, place: place.identity, router, reporter, next: 0, kernel };
-        running.apply(node);
+        let mut running =
+            Self { node: bare, place: place.identity, router, reporter, next: 0, kernel, devices: BTreeMap::new() };
+        running.apply(node, place);
         Ok(running)
     }
 
@@ -112,7 +123,9 @@ impl Running {
     }
 
     /// Applies another description from now on.
-    pub(super) fn apply(&mut self, mut node: Node) {
+    pub(super) fn apply(&mut self, mut node: Node, place: &NodeNamespace) {
+        let devices = self.devices_of(&node, place);
+        let devices_before = std::mem::replace(&mut self.devices, devices);
         let before = std::mem::take(&mut self.node.peers);
         let addresses = Arc::clone(&self.reporter.addresses);
         for peer in &mut node.peers {
@@ -120,7 +133,8 @@ impl Running {
             peer.id = known.map_or(PeerId(self.next), |known| known.id);
             self.next += u32::from(known.is_none());
             lock(&addresses).insert(peer.id, peer.remote);
-            self.meet(peer, known);
+            let same_device = |known: &&Peer| devices_before.get(&known.over) == self.devices.get(&peer.over);
+            self.meet(peer, known, known.is_none_or(|known| same_device(&known)));
         }
         for gone in before.iter().filter(|known| node.peer(known.id).is_none()) {
             self.router.remove_peer(gone.id);
@@ -133,8 +147,19 @@ impl Running {
         }
     }
 
-    /// Without a path for its packets a session ends, however long its timers.
-    fn meet(&self, peer: &Peer, known: Option<&Peer>) {
+    /// The devices that sessions have alone.
+    fn devices_of(&mut self, node: &Node, place: &NodeNamespace) -> BTreeMap<String, Device> {
+        let Some(kernel) = &mut self.kernel else { return BTreeMap::new() };
+        let alone = node.peers.iter().filter(|peer| peer.alone);
+        let device = |peer: &Peer| {
+            let name = place.devices.get(&peer.over.to_lowercase())?;
+            Some((peer.over.clone(), Device { name: name.clone(), link: kernel.link(name).ok()? }))
+        };
+        alone.filter_map(device).collect()
+    }
+
+    /// Without a path for its packets a session ends, however long its timers; with another device it begins again.
+    fn meet(&self, peer: &Peer, known: Option<&Peer>, same_device: bool) {
         let known = known.filter(|known| known.up);
         match known {
             Some(known) if !peer.up => {
@@ -144,14 +169,18 @@ impl Running {
                 }
                 self.router.remove_peer(known.id);
             }
-            Some(known) if known.config == peer.config => {}
-            Some(known) if known.config.agrees_but_for_policy(&peer.config) => {
+            Some(known) if same_device && known.config == peer.config => {}
+            Some(known) if same_device && known.config.agrees_but_for_policy(&peer.config) => {
                 let policy = peer.config.policy.clone();
                 self.router.change(|speaker, now| speaker.set_policy(peer.id, policy, now));
             }
             Some(_) | None if peer.up => {
-                let neighbour =
-                    Neighbour { local: peer.local, remote: peer.remote, password: peer.config.password.clone() };
+                let neighbour = Neighbour {
+                    local: peer.local,
+                    remote: peer.remote,
+                    device: self.devices.get(&peer.over).map(|device| device.name.clone()),
+                    password: peer.config.password.clone(),
+                };
                 self.router.add_peer(peer.id, neighbour, peer.config.clone());
             }
             Some(_) | None => {}
@@ -187,19 +216,31 @@ impl Running {
 
     /// The routes in its host's kernel, if that is where its routes go.
     pub(super) fn told_kernel(&self) -> Option<(String, PrefixMap<Vec<IpAddr>>)> {
-        Some((self.node.host.clone(), self.kernel.as_ref()?.routes().clone().into()))
+        let routes = self.kernel.as_ref()?.routes().iter();
+        let routes: BTreeMap<_, _> = routes.map(|(prefix, hops)| (*prefix, topology::routers(hops))).collect();
+        Some((self.node.host.clone(), routes.into()))
     }
 
     /// Adds what the fabric is to know, or tells the kernel.
     pub(super) fn collect(&mut self, fabric: &mut BgpLearned) {
         match &mut self.kernel {
             Some(kernel) => {
-                let routes = self.router.look(crate::bgp::topology::kernel_routes);
-                kernel.set(&self.node.name, routes);
+                let learned = self.router.look(topology::kernel_routes).into_iter();
+                let link = |peer| self.devices.get(&self.node.peer(peer)?.over).map(|device| device.link);
+                let hop = |(router, peer)| (router, link(peer));
+                let routes = learned.map(|(prefix, hops)| (prefix, distinct(hops.into_iter().map(hop))));
+                kernel.set(&self.node.name, routes.collect());
             }
             None => self.look(|node, speaker| collect_learned(node, speaker, fabric)),
         }
     }
+}
+
+fn distinct(hops: impl Iterator<Item = Hop>) -> Vec<Hop> {
+    let mut hops: Vec<_> = hops.collect();
+    hops.sort_unstable();
+    hops.dedup();
+    hops
 }
 
 /// Unlike other routers', so that they do not all try again at the same time.

@@ -50,7 +50,7 @@ pub(super) struct Silent {
 
 impl Silent {
     pub(super) fn of(link: SilentLink) -> io::Result<Self> {
-        let SilentLink { end, place: NodeNamespace { namespace, identity }, device, metric } = link;
+        let SilentLink { end, place: NodeNamespace { namespace, identity, .. }, device, metric } = link;
         let netlink = namespace.run(Netlink::open).and_then(|opened| opened)?;
         Ok(Self { end, device, metric, place: identity, netlink, routes: BTreeSet::new(), doubtful: true })
     }

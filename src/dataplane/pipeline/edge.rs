@@ -220,7 +220,7 @@ impl Leg<'_> {
         if !floating && !self.has(receiver, view.tuple.dst) {
             return Err(DropReason::NoEndpoint);
         }
-        self.take_in(receiver, closed, &view, packet, observer)
+        self.take_in(receiver, closed, &view, packet, observer).map(|(port, _)| port)
     }
 
     /// Whether an address is a NIC's own. A mapping may name a NIC number that no longer exists.
@@ -228,7 +228,7 @@ impl Leg<'_> {
         self.snapshot.owns(id, address)
     }
 
-    /// The receiver's side of a packet that enters over the edge.
+    /// The receiver's side of a packet that enters over the edge. Also returns how its NIC let it pass.
     pub(super) fn take_in<O: Observer>(
         self,
         receiver: NicId,
@@ -236,7 +236,7 @@ impl Leg<'_> {
         view: &PacketView<'_>,
         packet: &Packet<'_>,
         observer: &mut O,
-    ) -> Result<PortId, DropReason> {
+    ) -> Result<(PortId, Admitted), DropReason> {
         let nic = self.snapshot.nic(receiver);
         let admitted =
             self.admit(&view.key(receiver, Direction::Inbound), receiver, Direction::Inbound, view, observer)?;
@@ -251,7 +251,7 @@ impl Leg<'_> {
         if !admitted.has_record() {
             self.commit(None, Some(((receiver, Direction::Inbound, admitted), view)), observer)?;
         }
-        Ok(nic.port)
+        Ok((nic.port, admitted))
     }
 
     /// SNAT-01: a known flow keeps its translation (NAT-05). A new one takes the NAT gateway, else the instance's own

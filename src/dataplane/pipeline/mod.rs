@@ -43,11 +43,11 @@ mod platform;
 mod route;
 mod tunnel_nat;
 
-use crate::wire::Packet;
+use crate::wire::{Packet, Transport};
 
 use super::{
-    Direction, DropReason, FlowEvent, FlowLimits, FlowRecord, FlowTable, FragmentTable, Ingress, LoopTable, NatLimits,
-    NatTable, NicId, Observer, PortId, Room, Snapshot, Step, TableFull, Timestamp, Verdict,
+    Direction, DropReason, FlowEvent, FlowLimits, FlowRecord, FlowTable, Followed, FragmentTable, Ingress, LoopTable,
+    MappingSide, NatLimits, NatTable, NicId, Observer, PortId, Room, Snapshot, Step, TableFull, Timestamp, Verdict,
 };
 use admit::Admitted;
 use packet_view::PacketView;
@@ -112,6 +112,11 @@ fn lacking<'a, 'p>(passage: Option<(Passage, &'a PacketView<'p>)>) -> Option<(Pa
     passage.filter(|((_, _, admitted), view)| !admitted.has_record() && view.starts_flow())
 }
 
+/// An echo that is no fragment. Its identifier is used in place of ports.
+fn is_whole_echo(packet: &Packet<'_>) -> bool {
+    matches!(packet.transport(), Transport::Echo { .. }) && packet.fragment().is_none()
+}
+
 /// What every stage may read.
 #[derive(Clone, Copy)]
 struct Leg<'a> {
@@ -152,7 +157,8 @@ impl<'a> Leg<'a> {
         let admitted_out =
             self.admit(&view.key(sender, Direction::Outbound), sender, Direction::Outbound, &view, observer)?;
         let resolved = self.route((sender, admitted_out), view.tuple, observer)?;
-        let may_be_known = matches!(resolved, ResolvedHop::Nic(_)) && fast_path::may_be_known(packet);
+        let mapping = matches!(resolved, ResolvedHop::Through(_)).then_some(MappingSide::Through);
+        let may_be_followed = fast_path::may_be_known(packet) || mapping.is_none() && is_whole_echo(packet);
         let hop = match resolved {
             ResolvedHop::Nic(hop) => hop,
             ResolvedHop::Platform(nic) => {
@@ -183,14 +189,14 @@ impl<'a> Leg<'a> {
                 return Ok(passed.write(answer, packet));
             }
         };
-        let may_answer = self.may_answer(sender, hop);
-        if may_answer && let Some(rewrite) = self.answer(sender, hop, &view, packet) {
+        if self.may_answer(sender, hop)
+            && let Some(rewrite) = self.answer(sender, hop, &view, packet)
+        {
             return self.pass((sender, admitted_out), rewrite, packet, observer);
         }
         let (port, admitted_in) = self.meet(hop, (sender, admitted_out), (&view, &view), packet, observer)?;
-        let follows = admitted_out.has_record() && admitted_in.has_record();
-        if follows && may_be_known && !may_answer {
-            observer.followed(packet, sender, hop.nic());
+        if may_be_followed && admitted_out.has_record() && admitted_in.has_record() {
+            observer.followed(packet, &Followed { sent: packet.tuple(), sender, receiver: hop.nic(), mapping });
         }
         Ok(port)
     }

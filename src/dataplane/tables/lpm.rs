@@ -74,7 +74,7 @@ impl<V: Copy + Eq> LpmBuilder<V> {
     }
 
     pub fn build(&self) -> Lpm<V> {
-        Lpm { v4: Poptrie::new(self.v4.clone()), v6: Poptrie::new(self.v6.clone()) }
+        Lpm { v4: Poptrie::new(&self.v4), v6: Poptrie::new(&self.v6) }
     }
 }
 

@@ -100,8 +100,11 @@ const SHORTEST_CHAIN: u32 = 3 * STRIDE;
 
 impl<K: Key, V: Copy + Eq> Poptrie<K, V> {
     /// Of equal prefixes the last one wins.
-    pub(in crate::dataplane) fn new(mut prefixes: Vec<Prefix<K, V>>) -> Self {
-        prefixes.sort_by_key(|prefix| (prefix.bits, prefix.len));
+    pub(in crate::dataplane) fn new(prefixes: &[Prefix<K, V>]) -> Self {
+        // Without their values: one sort serves tables of all kinds.
+        let mut order: Vec<_> = (0..).zip(prefixes).map(|(at, prefix)| (prefix.bits, prefix.len, at)).collect();
+        order.sort_unstable();
+        let mut prefixes: Vec<_> = order.into_iter().map(|(_, _, at): (_, _, usize)| prefixes[at]).collect();
         prefixes.dedup_by(|later, kept| {
             let same = (later.bits, later.len) == (kept.bits, kept.len);
             if same {

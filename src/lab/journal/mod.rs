@@ -19,6 +19,7 @@ use crate::sys::process::ProcessId;
 use crate::sys::{files, netns};
 
 use super::namespaces::egress::Egress;
+use super::namespaces::taken::Taken;
 use super::programs::processes::Residents;
 
 /// Far more than the lines of the largest lab.
@@ -41,13 +42,15 @@ pub(super) enum Made {
     Program(ProcessId),
     /// A way out through the daemon's own namespace.
     Egress(Egress),
+    /// A program at a veth pair that stood before.
+    Taken(Taken),
 }
 
 impl Made {
     /// What has to be gone before it.
     const fn step(&self) -> u8 {
         match self {
-            Self::Program(_) | Self::Egress(_) => 0,
+            Self::Program(_) | Self::Egress(_) | Self::Taken(_) => 0,
             Self::File(_) => 1,
             Self::Directory(_) => 2,
             Self::Namespace(_) => 3,
@@ -62,6 +65,7 @@ impl fmt::Display for Made {
             Self::File(path) | Self::Directory(path) => write!(f, "{}", path.display()),
             Self::Program(leader) => write!(f, "process group {}", leader.pid),
             Self::Egress(egress) => write!(f, "{egress}"),
+            Self::Taken(taken) => write!(f, "{taken}"),
         }
     }
 }
@@ -135,6 +139,13 @@ impl Journal {
         let (gone, staying) = std::mem::take(&mut self.standing).into_iter().partition(|other| made.contains(other));
         self.standing = staying;
         self.undo_all(gone)
+    }
+
+    /// Leaves veth pairs as they were, of those that attachments took at these places. Returns the first failure.
+    pub(super) fn give_back(&mut self, which: impl Fn(&(PathBuf, String)) -> bool) -> io::Result<()> {
+        let is_wanted = |made: &&Made| matches!(made, Made::Taken(taken) if which(&taken.at));
+        let taken: Vec<_> = self.standing.iter().filter(is_wanted).cloned().collect();
+        self.remove_all(&taken).pop().map_or(Ok(()), |(_, error)| Err(error))
     }
 
     /// Crosses out what another process has removed.
@@ -230,7 +241,7 @@ pub(super) fn undo(made: &[Made]) -> Vec<(Made, io::Error)> {
         match made {
             Made::Namespace(path) => residents.places.extend(Recognised::at(path)),
             Made::Program(leader) => residents.groups.push(*leader),
-            Made::File(_) | Made::Directory(_) | Made::Egress(_) => {}
+            Made::File(_) | Made::Directory(_) | Made::Egress(_) | Made::Taken(_) => {}
         }
     }
     let ended = residents.end();
@@ -269,6 +280,7 @@ fn undo_one(made: &Made) -> io::Result<()> {
         // It has ended with all others.
         Made::Program(_) => Ok(()),
         Made::Egress(egress) => egress.undo(),
+        Made::Taken(taken) => taken.undo(),
     }
 }
 

@@ -302,6 +302,7 @@ impl LabDir {
             // Without root, no other daemon's processes can be inspected, and signals reach the user's own alone.
             Made::Program(leader) => self.base.rootless || processes::is_of_lab(*leader, &self.name),
             Made::Egress(egress) => egress.is_of(&self.name),
+            Made::Taken(taken) => taken.is_of(&self.name),
         }
     }
 

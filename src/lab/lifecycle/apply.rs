@@ -354,7 +354,8 @@ impl Lab<'_> {
     pub(in crate::lab) fn route(&self) -> Vec<String> {
         let place = |host: &str| {
             let path = self.site.guests.namespace(host).ok_or(io::ErrorKind::NotFound)?;
-            Ok(NodeNamespace { namespace: Netns::open(path)?, identity: netns::identity(path) })
+            let devices = self.site.guests.devices(host);
+            Ok(NodeNamespace { namespace: Netns::open(path)?, identity: netns::identity(path), devices })
         };
         let mut complaints = self.routers.apply(&self.engine.network(), place);
         complaints.extend(self.lead_around());

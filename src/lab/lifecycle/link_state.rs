@@ -36,8 +36,6 @@ pub(in crate::lab) struct Switches {
     shared: Arc<Shared>,
     places: HashMap<PathBuf, (Option<Identity>, u64)>,
     next: u64,
-    /// The namespace where guests' veth pairs end is watched.
-    at_router: bool,
 }
 
 #[derive(Debug)]
@@ -57,17 +55,15 @@ impl Switches {
         let watcher = Arc::clone(&shared);
         let watch = move |()| watcher.watch_forever(&events);
         confine::spawn("vnet-devices", Role::Control, || Ok(()), watch)?;
-        Ok(Self { shared, places: HashMap::new(), next: 0, at_router: false })
+        Ok(Self { shared, places: HashMap::new(), next: 0 })
     }
 
     /// Watches where guests' veth pairs end too.
     fn watch_router(&mut self, router: &Router) -> io::Result<()> {
-        if !self.at_router {
-            let watch = router.watch()?;
+        for watch in router.new_watches()? {
             self.shared.poller.add(&watch, self.next)?;
             self.shared.lock().insert(self.next, watch);
             self.next += 1;
-            self.at_router = true;
         }
         router.follow_guests()
     }

@@ -110,7 +110,7 @@ fn spawn_daemon(
     if let Some(stdout) = child.stdout.take() {
         BufReader::new(stdout).read_line(&mut line).during(cannot)?;
     }
-    if let Ok(record) = serde_json::from_str(&line) {
+    if let Ok(record) = serde_json::from_slice(line.as_bytes()) {
         return Ok(record);
     }
     // It ended before it was ready.

@@ -1,16 +1,21 @@
-//! A TUN in a namespace that exists already.
+//! A TUN in a namespace that exists already, or one end of a veth pair.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::lab::containers;
 use crate::lab::error::{During, Error, Result};
+use crate::lab::journal::Made;
+use crate::lab::journal::state::Claim;
 use crate::model::{Attach, AttachNamespace, Attachment, Network};
+use crate::sys::netlink::Netlink;
 use crate::sys::netns::{self, Netns};
 use crate::sys::tun::Tun;
 
 use super::device::{self, DefaultRoute, Device, Queues};
 use super::guest;
+use super::router::Router;
+use super::taken::Taken;
 
 /// In the place of the namespace of a container that was not looked for.
 const NO_PROCESS: &str = "/proc/0/ns/net";
@@ -24,9 +29,15 @@ pub(in crate::lab) fn place(network: &Network, attachment: Attachment) -> Option
     }
 }
 
-/// Makes the TUN, or attaches to a persistent one, and sets it up unless the file says not to. Returns its MTU too. Of
-/// a veth pair the router makes both ends.
-pub(in crate::lab) fn attach(device: &Device, to: &Attach, queues: &Queues) -> Result<(Tun, u16)> {
+/// Makes the device and sets it up, unless the file says not to. Then it is a persistent TUN, or where pairs are asked for
+/// the end of one that stands. Returns its MTU too.
+pub(in crate::lab) fn attach(
+    claim: &mut Claim,
+    lab: &str,
+    device: &Device,
+    to: &Attach,
+    queues: &Queues,
+) -> Result<(Tun, u16)> {
     let path = path(&to.namespace);
     // Anything else is not opened: a pipe would wait, and a device may do more than that.
     if path.exists() && netns::identity(&path).is_none() {
@@ -34,7 +45,11 @@ pub(in crate::lab) fn attach(device: &Device, to: &Attach, queues: &Queues) -> R
             .during(|| format!("{} is no network namespace", path.display()));
     }
     let namespace = Netns::open(&path).during(|| missing(&to.namespace))?;
-    let made = queues.router.as_ref().map(|router| router.open(&namespace, device, queues)).transpose()?;
+    let made = match &queues.router {
+        Some(router) if to.configure => Some(pair(router, &namespace, device, queues)?),
+        Some(router) => Some(take(claim, router, (lab, &path), &namespace, device, queues)?),
+        None => None,
+    };
     let inside = namespace.run(|| {
         let tun = made.map_or_else(|| device.open(queues), Ok)?;
         if to.configure {
@@ -43,6 +58,34 @@ pub(in crate::lab) fn attach(device: &Device, to: &Attach, queues: &Queues) -> R
         Ok((tun, device::mtu(&to.interface)?))
     });
     inside.during(|| format!("cannot enter {}", path.display()))?
+}
+
+/// A new pair: the router makes both ends.
+fn pair(router: &Router, namespace: &Netns, device: &Device, queues: &Queues) -> Result<Tun> {
+    let name = &device.name;
+    let is_taken = namespace.run(|| Netlink::open()?.link(name).map(drop)).is_ok_and(|found| found.is_ok());
+    if is_taken {
+        let advice = "it exists: `configure: false` takes a veth pair as it is, another `interface` makes a new one";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, advice)).during(|| format!("cannot make {name}"));
+    }
+    router.open(namespace, device, queues)
+}
+
+/// A pair that stands.
+fn take(
+    claim: &mut Claim,
+    router: &Router,
+    (lab, path): (&str, &Path),
+    namespace: &Netns,
+    device: &Device,
+    queues: &Queues,
+) -> Result<Tun> {
+    let cannot = || format!("cannot take {} of {}", device.name, path.display());
+    // One that it had before its device was lost.
+    claim.journal.give_back(|at| at == &(path.to_owned(), device.name.clone())).during(cannot)?;
+    let (taken, outside) = Taken::find(lab, path, &device.name, namespace).during(cannot)?;
+    let take = || router.take(&taken, outside, namespace, device, queues);
+    claim.journal.make(Made::Taken(taken.clone()), take).during(cannot)
 }
 
 /// How the device is set up, if the file does not say to leave it alone.
@@ -54,6 +97,13 @@ pub(in crate::lab) fn device(network: &Network, attachment: Attachment, to: &Att
     };
     let device = Device::new(&to.interface, addresses, DefaultRoute::IfNone);
     if in_vnet { Device { mtu: network.emulation.mtu.into(), ..device } } else { device }
+}
+
+/// What an attachment may have taken: the namespace, and the interface in it. A file that says `configure` only later
+/// keeps what it has.
+pub(in crate::lab) fn taken(network: &Network, attachment: Attachment) -> Option<(PathBuf, String)> {
+    let to = place(network, attachment)?;
+    Some((path(&to.namespace), to.interface.clone()))
 }
 
 /// The file that stands for a namespace.

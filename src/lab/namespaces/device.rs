@@ -43,8 +43,8 @@ pub(in crate::lab) struct Queues {
 }
 
 impl Queues {
-    /// Of what is not a machine's interface: the kernel carries no flows of gateways, tunnels, the Internet and the
-    /// platform, and their devices lose the carrier when a link is down, which an end of a pair cannot.
+    /// Of what is neither a machine's interface nor the Internet's: the kernel carries no flows of gateways, tunnels and
+    /// the platform, and their devices lose the carrier when a link is down, which an end of a pair cannot.
     pub(in crate::lab) fn of_others(&self) -> Self {
         let kind = if self.kind == DeviceKind::Veth { DeviceKind::Tun } else { self.kind };
         Self { kind, router: None, ..self.clone() }

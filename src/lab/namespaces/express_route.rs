@@ -3,6 +3,7 @@
 //! One idea: an edge's namespace is its own end, as a gateway's is: its kernel answers for Microsoft's addresses. A
 //! customer that speaks no BGP has the edge's advertised routes on both devices, the primary before the secondary.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -102,7 +103,8 @@ impl Lab<'_> {
         let clients = gateways.map(|(ix, site)| (Attachment::Tunnel(ix), SilentEnd::Client(site.name.clone())));
         let link = |(attachment, end)| {
             let (path, device) = self.site.guests.far(&network, attachment)?;
-            let place = NodeNamespace { namespace: Netns::open(&path).ok()?, identity: netns::identity(&path) };
+            let (namespace, identity) = (Netns::open(&path).ok()?, netns::identity(&path));
+            let place = NodeNamespace { namespace, identity, devices: BTreeMap::new() };
             let metric = if let SilentEnd::Client(_) = end { gateway::TUNNEL_METRIC } else { device.metric };
             Some(SilentLink { end, place, device: device.name, metric })
         };

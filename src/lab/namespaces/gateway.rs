@@ -88,7 +88,7 @@ fn own_end(addresses: &[IpAddr], name: &str) -> Device {
 
 fn tunnel_end(network: &Network, tunnel: ConnectionIx, name: &str) -> Option<Device> {
     let site = network.site(network.site_of(tunnel)?);
-    let addresses = site.addresses.iter().copied().chain(site.bgp.map(|bgp| bgp.address));
+    let addresses = site.addresses.iter().copied().chain(site.peering_addresses());
     let mut known = HashSet::new();
     // The first is what the device says its own packets come from.
     let addresses = addresses.map(IpNet::from).filter(|address| known.insert(*address)).collect();

@@ -16,6 +16,7 @@ pub(super) mod mark;
 pub(super) mod platform;
 pub(super) mod reconfigure;
 pub(super) mod router;
+pub(super) mod taken;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -125,7 +126,7 @@ impl<'a> Site<'a> {
                     let device = Device { mac, ..attach::device(network, *attachment, to) };
                     let is_common = network.device_kind(*attachment, self.queues.kind) == self.queues.kind;
                     let queues = if is_common { self.queues.clone() } else { self.queues.of_others() };
-                    let (tun, mtu) = attach::attach(&device, to, &queues)?;
+                    let (tun, mtu) = attach::attach(self.claim, &network.name, &device, to, &queues)?;
                     (tun, Some(mtu))
                 }
                 (None, Attachment::Nic(nic)) => (self.make_interface(network, *nic, mac, &mut guests)?, None),
@@ -194,6 +195,10 @@ impl<'a> Site<'a> {
         }
         let left = if made.is_empty() { Vec::new() } else { self.claim.journal.remove_all(&made) };
         let mut complaints: Vec<_> = left.iter().map(|(made, error)| format!("{made} is left: {error}")).collect();
+        let wanted: HashSet<_> = network.attachments().iter().filter_map(|at| attach::taken(network, *at)).collect();
+        if let Err(error) = self.claim.journal.give_back(|at| !wanted.contains(at)) {
+            complaints.push(format!("a veth pair is not as it was: {error}"));
+        }
         if let Err(error) = self.close(network) {
             complaints.push(format!("the way out through the host is left: {error}"));
         }
@@ -341,7 +346,7 @@ impl<'a> Site<'a> {
     fn make_internet(&self, network: &Network, guests: &Guests) -> Result<Tun> {
         let (place, device) = guests.internet(network).expect("the Internet's node is made before its interface");
         let namespace = Netns::open(&place).during(|| format!("cannot open {}", place.display()))?;
-        guest::plug(&namespace, &device, &self.queues.of_others())
+        guest::plug(&namespace, &device, &self.queues)
     }
 }
 

@@ -78,7 +78,7 @@ pub fn install_of_programs() -> io::Result<()> {
         let is = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, request);
         is.and_then(|is| SeccompRule::new(vec![is])).map_err(io::Error::other)
     };
-    let mut rules: BTreeMap<_, _> = calls::beyond_programs().into_iter().map(|number| (number, Vec::new())).collect();
+    let mut rules = whole(calls::beyond_programs());
     rules.insert(libc::SYS_ioctl, vec![typed(TIOCSTI)?, typed(TIOCLINUX)?]);
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
     apply(&built(rules, SeccompAction::Allow, refuse)?, Noted::No)
@@ -92,7 +92,12 @@ fn apply(program: &BpfProgram, noted: Noted) -> io::Result<()> {
 }
 
 fn compile(calls: Vec<i64>, otherwise: SeccompAction, these: SeccompAction) -> io::Result<BpfProgram> {
-    built(calls.into_iter().map(|number| (number, Vec::new())).collect(), otherwise, these)
+    built(whole(calls), otherwise, these)
+}
+
+/// Calls whatever their arguments are.
+fn whole(calls: Vec<i64>) -> BTreeMap<i64, Vec<SeccompRule>> {
+    calls.into_iter().map(|number| (number, Vec::new())).collect()
 }
 
 fn built(

@@ -91,7 +91,7 @@ fn ranks(graph: &Graph) -> Vec<usize> {
         .nodes
         .iter()
         .map(|node| match node.kind {
-            NodeKind::Internet | NodeKind::Site | NodeKind::PrivateCloud => Some(OUTSIDE),
+            NodeKind::Internet | NodeKind::Site | NodeKind::Client | NodeKind::PrivateCloud => Some(OUTSIDE),
             NodeKind::Circuit => Some(CIRCUITS),
             _ => None,
         })

@@ -10,8 +10,8 @@ use crate::dataplane::pipeline::edge::Arrival;
 use crate::dataplane::pipeline::{Leg, PacketView, check};
 use crate::dataplane::state::flow::key::FlowKey;
 use crate::dataplane::{
-    Direction, DropReason, Edge, FrontendId, Mapped, MappingBucket, MappingLookup, NicId, Observer, PortId,
-    PublicOwner, TcpSegment,
+    Direction, DropReason, Edge, Followed, FrontendId, Mapped, MappingBucket, MappingLookup, MappingSide, NicId,
+    Observer, PortId, PublicOwner, TcpSegment,
 };
 use crate::wire::Packet;
 
@@ -99,34 +99,45 @@ impl Leg<'_> {
             self.commit(Some(((sender, Direction::Outbound, admitted), &view)), None, observer)?;
         }
         packet.set_src_end(public);
+        if admitted.has_record() {
+            let (sent, mapping) = (&key.tuple(Direction::Outbound), mapped.map(|_| MappingSide::Inside));
+            observer.followed(packet, &Followed { sent, sender, receiver: edge.internet, mapping });
+        }
         Ok(internet.port)
     }
 
     pub(in crate::dataplane::pipeline) fn along_in<O: Observer>(
         self,
         inward: &mut In,
+        key: &FlowKey,
         packet: &mut Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
+        let edge = self.snapshot.edge.as_ref().ok_or(DropReason::NodeDown)?;
         let passing = PacketView::of(packet, None, self.now).passing;
-        let (receiver, closed) = match inward {
+        let (receiver, closed, mapping) = match inward {
             In::Instance { receiver, private } => {
                 packet.set_dst(*private);
-                (*receiver, true)
+                (*receiver, true, None)
             }
             In::Mapped(entrance) => {
                 let Some((mapped, arrival)) = self.entering(entrance, packet) else {
-                    let edge = self.snapshot.edge.as_ref().ok_or(DropReason::NodeDown)?;
                     return self.enter(edge, packet, observer);
                 };
                 entrance.known = Some((mapped.nic, mapped.private, arrival));
                 if !arrival.floating {
                     packet.set_dst_end(mapped.private);
                 }
-                (mapped.nic, arrival.closed)
+                (mapped.nic, arrival.closed, Some(MappingSide::Outside))
             }
         };
-        self.take_in(receiver, closed, &PacketView::of_ports(packet.tuple(), passing), packet, observer)
+        let view = PacketView::of_ports(packet.tuple(), passing);
+        let (port, admitted) = self.take_in(receiver, closed, &view, packet, observer)?;
+        if admitted.has_record() {
+            let sent = &key.tuple(Direction::Outbound);
+            observer.followed(packet, &Followed { sent, sender: edge.internet, receiver, mapping });
+        }
+        Ok(port)
     }
 
     /// The mapping of a packet that enters, if the tables still have its NIC.

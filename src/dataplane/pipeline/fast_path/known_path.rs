@@ -12,8 +12,8 @@ use crate::dataplane::pipeline::route::{Access, Hop, ResolvedHop};
 use crate::dataplane::pipeline::{Leg, PacketView, check};
 use crate::dataplane::state::flow::key::FlowKey;
 use crate::dataplane::{
-    Direction, DropReason, FrontendId, Ingress, Mapped, MappingBucket, MappingLookup, NicId, Observer, Passing, PortId,
-    Quiet, TcpSegment,
+    Direction, DropReason, Followed, FrontendId, Ingress, Mapped, MappingBucket, MappingLookup, MappingSide, NicId,
+    Observer, Passing, PortId, Quiet, TcpSegment,
 };
 use crate::wire::Packet;
 
@@ -112,11 +112,7 @@ impl Leg<'_> {
     ) -> Result<PortId, DropReason> {
         match path {
             Path::Within(within) if !self.may_answer(within.sender, within.hop) => {
-                let (port, followed) = self.along_within(*within, key, packet, observer)?;
-                if followed {
-                    observer.followed(packet, within.sender, within.hop.nic());
-                }
-                Ok(port)
+                self.along_within(*within, key, packet, observer)
             }
             Path::Within(_) | Path::Answering(_) | Path::Balanced(_) | Path::Out(_) | Path::In(_) => {
                 self.along_translated(path, key, packet, observer)
@@ -138,7 +134,7 @@ impl Leg<'_> {
                 let lookup =
                     self.flows.mappings.lookup_inside(within.sender, packet.tuple(), TcpSegment::NONE, self.now);
                 let Some(MappingLookup { bucket, .. }) = lookup else {
-                    return self.along_within(within, key, packet, observer).map(|(port, _)| port);
+                    return self.along_within(within, key, packet, observer);
                 };
                 // Its sender has become a backend.
                 let mut answering = Answering { within, bucket, known: None };
@@ -149,11 +145,10 @@ impl Leg<'_> {
             Path::Answering(answering) => self.along_answering(answering, key, packet, observer),
             Path::Balanced(balanced) => self.along_balanced(balanced, key, packet, observer),
             Path::Out(out) => self.along_out(out, key, packet, observer),
-            Path::In(inward) => self.along_in(inward, packet, observer),
+            Path::In(inward) => self.along_in(inward, key, packet, observer),
         }
     }
 
-    /// Also returns whether both NICs' records let it pass.
     #[inline]
     fn along_within<O: Observer>(
         &self,
@@ -161,16 +156,19 @@ impl Leg<'_> {
         key: &FlowKey,
         packet: &Packet<'_>,
         observer: &mut O,
-    ) -> Result<(PortId, bool), DropReason> {
+    ) -> Result<PortId, DropReason> {
         let receiver = hop.nic();
         let view = PacketView::of(packet, None, self.now);
         let admitted_out = self.admit(&key.at(sender), sender, Direction::Outbound, &view, observer)?;
         access.leave(admitted_out)?;
         let admitted_in = self.admit(&key.turned().at(receiver), receiver, Direction::Inbound, &view, observer)?;
         access.enter(admitted_in)?;
-        let followed = admitted_out.has_record() && admitted_in.has_record();
         let ends = ((sender, admitted_out, &view), (receiver, admitted_in, &view));
-        Ok((self.arrive_at(ends.0, ends.1, packet, observer)?, followed))
+        let port = self.arrive_at(ends.0, ends.1, packet, observer)?;
+        if admitted_out.has_record() && admitted_in.has_record() {
+            observer.followed(packet, &Followed { sent: packet.tuple(), sender, receiver, mapping: None });
+        }
+        Ok(port)
     }
 
     fn along_answering<O: Observer>(
@@ -183,11 +181,12 @@ impl Leg<'_> {
         let Answering { within: Within { sender, hop, access }, bucket, known } = *answering;
         let sent = self.set_out(sender, key, packet, observer)?;
         let lookup = MappingLookup { flow: packet.tuple(), bucket, segment: TcpSegment::of(packet), now: self.now };
-        if let Some(mapped) = self.answered(sender, &lookup, known) {
+        let mapped = self.answered(sender, &lookup, known);
+        if let Some(mapped) = mapped {
             answering.known = Some(mapped.public);
             packet.set_src_end(mapped.public);
         }
-        self.transmit(sent, (hop, access), key, packet, observer)
+        self.transmit((sent, mapped.map(|_| MappingSide::Inside)), (hop, access), key, packet, observer)
     }
 
     fn along_balanced<O: Observer>(
@@ -216,7 +215,8 @@ impl Leg<'_> {
         if !rule.floating {
             packet.set_dst_end(backend.private);
         }
-        self.transmit(sent, (Hop::Endpoint(backend.nic), backend.access), key, packet, observer)
+        let way = (Hop::Endpoint(backend.nic), backend.access);
+        self.transmit((sent, Some(MappingSide::Outside)), way, key, packet, observer)
     }
 
     /// Asks the sender's NIC.
@@ -251,11 +251,12 @@ impl Leg<'_> {
         Some(crossing.access)
     }
 
-    /// The far end of a leg, for a packet that is already rewritten for its receiver. `key` is the flow as it was sent.
+    /// The far end of a leg, for a packet that is already rewritten for its receiver by a mapping. `key` is the flow as
+    /// it was sent.
     #[inline]
     fn transmit<O: Observer>(
         self,
-        (sender, admitted_out, passing): Sent,
+        ((sender, admitted_out, passing), mapping): (Sent, Option<MappingSide>),
         (hop, access): (Hop, Access),
         key: &FlowKey,
         packet: &Packet<'_>,
@@ -270,6 +271,8 @@ impl Leg<'_> {
         if admitted_out.has_record() && admitted_in.has_record() {
             let nic = self.snapshot.nic(receiver);
             check::size(packet, nic)?;
+            let sent = &key.tuple(Direction::Outbound);
+            observer.followed(packet, &Followed { sent, sender, receiver, mapping });
             return Ok(nic.port);
         }
         let asked = key.tuple(Direction::Outbound);

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crossbeam_utils::CachePadded;
 
+use crate::dataplane::state::flow::slab::Link;
 use crate::dataplane::state::lock::{Lock, Locked};
 use crate::dataplane::{Direction, NicId, Signal, Timestamp};
 use crate::wire::{Protocol, Tuple};
@@ -14,7 +15,8 @@ use super::mapping::{Address, End, Mapping, Remote};
 use super::shard::{Hashes, Shard, Sweep};
 use super::vacancy::{Range, Vacancies};
 use super::{
-    BalancedFlow, Counts, ExpiredConnection, Full, Held, Mapped, MappingBucket, MappingLookup, Outbound, PortsExhausted,
+    BalancedFlow, Counts, ExpiredConnection, Full, Held, Mapped, MappingBucket, MappingLookup, MappingSide, Outbound,
+    PortsExhausted,
 };
 
 /// A power of two; many more than workers, so that two seldom need the same shard.
@@ -121,6 +123,36 @@ impl<A: Address> Family<A> {
         let mapping = Mapping::balanced(flow, private, remote, public);
         self.shard(counts, remote).insert(mapping, hashes, (flow.segment, flow.now));
         Ok(())
+    }
+
+    /// See [`NatTable::idle_secs`](super::NatTable::idle_secs).
+    pub(super) fn idle_secs(&self, side: MappingSide, mapped: &Mapped, lookup: &MappingLookup<'_>) -> Option<u16> {
+        let (shard, link) = self.known(side, mapped, lookup)?;
+        shard.idle_secs(link, lookup.now)
+    }
+
+    /// See [`NatTable::refresh`](super::NatTable::refresh).
+    pub(super) fn refresh(&self, side: MappingSide, mapped: &Mapped, lookup: &MappingLookup<'_>) -> bool {
+        let Some((mut shard, link)) = self.known(side, mapped, lookup) else { return false };
+        shard.refresh(link, side, lookup.segment.expects, lookup.now);
+        true
+    }
+
+    /// The mapping with these sides, whatever its state.
+    fn known(
+        &self,
+        side: MappingSide,
+        mapped: &Mapped,
+        lookup: &MappingLookup<'_>,
+    ) -> Option<(Locked<'_, Shard<A>>, Link)> {
+        let (end, remote) = (End::of(lookup.flow)?, Remote::with_echoes(lookup.flow)?);
+        let shard = self.shards[usize::from(lookup.bucket.shard)].lock();
+        let fits = |mapping: &Mapping<A>| mapping.mapped() == *mapped;
+        let link = match side {
+            MappingSide::Inside => shard.outbound((mapped.nic, end, remote), lookup.bucket.hash, fits),
+            MappingSide::Outside | MappingSide::Through => shard.inbound((end, remote), lookup.bucket.hash, fits),
+        };
+        link.map(|link| (shard, link))
     }
 
     /// Stops early when `tell` returns false: enough resets for one pass.

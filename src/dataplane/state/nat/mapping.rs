@@ -10,7 +10,7 @@ use crate::dataplane::{Direction, FlowState, NicId, Signal, Timestamp};
 use crate::wire::{Protocol, Tuple};
 
 use super::shard::Expected;
-use super::{BalancedFlow, ExpiredConnection, IdleReset, Mapped, Outbound};
+use super::{BalancedFlow, ExpiredConnection, IdleReset, Mapped, MappingSide, Outbound};
 
 /// NAT-04: the idle time of UDP; the pool's is for TCP.
 const UDP_IDLE_SECS: u16 = 240;
@@ -170,6 +170,15 @@ impl<A: Address> Mapping<A> {
         self.connection.note(direction, signal);
     }
 
+    pub(super) fn refresh(&mut self, last: Timestamp) {
+        self.last = self.last.max(last);
+    }
+
+    /// In which direction packets from a side go: outbound is from the end that opens.
+    pub(super) fn direction(&self, side: MappingSide) -> Direction {
+        if (side == MappingSide::Inside) == self.sort.is_balanced() { Direction::Inbound } else { Direction::Outbound }
+    }
+
     /// The connection to reset, now that the mapping has expired: only an open one (LB-25).
     pub(super) fn expired_connection(&self, expected: Expected) -> Option<ExpiredConnection> {
         let open = self.connection.state(Direction::Outbound) == Some(FlowState::Established);
@@ -206,7 +215,7 @@ impl<A: Address> Mapping<A> {
         }
     }
 
-    fn live_secs(&self) -> u16 {
+    pub(super) fn live_secs(&self) -> u16 {
         match self.connection.state(Direction::Outbound) {
             None | Some(FlowState::Unanswered | FlowState::Answered) if self.sort.is_balanced() => self.idle_secs,
             None | Some(FlowState::Unanswered | FlowState::Answered) => UDP_IDLE_SECS,

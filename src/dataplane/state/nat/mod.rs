@@ -12,6 +12,7 @@
 //! Only TCP and UDP are mapped, as in Azure on the way to the Internet; a VPN gateway's pools also map echoes.
 
 mod family;
+mod followed;
 mod mapping;
 mod shard;
 #[cfg(test)]
@@ -27,6 +28,8 @@ use foldhash::quality::RandomState;
 
 use crate::dataplane::{Direction, NicId, Signal, Timestamp};
 use crate::wire::{Packet, Protocol, Tuple};
+
+pub use followed::{FollowedMapping, MappingSide};
 
 use family::{Family, bucket_inside, bucket_outside};
 

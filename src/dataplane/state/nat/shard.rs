@@ -8,11 +8,11 @@ use std::num::NonZeroU32;
 
 use crate::dataplane::state::flow::slab::{END, Link, Slab};
 use crate::dataplane::state::flow::wheel::Wheel;
-use crate::dataplane::{Direction, NicId, Timestamp};
+use crate::dataplane::{Direction, NicId, Signal, Timestamp};
 
 use super::mapping::{Address, End, Mapping, Remote};
 use super::vacancy::Vacancies;
-use super::{Mapped, TcpSegment};
+use super::{Mapped, MappingSide, TcpSegment};
 
 #[derive(Debug)]
 pub(super) struct Shard<A> {
@@ -144,6 +144,24 @@ impl<A: Address> Shard<A> {
             self.expected[link as usize - 1].note(direction, number);
         }
         mapped
+    }
+
+    /// Seconds without a packet after which a mapping ends; None if it has ended.
+    pub(super) fn idle_secs(&self, link: Link, now: Timestamp) -> Option<u16> {
+        let mapping = &self.mappings[link];
+        mapping.is_live(Signal::NONE, now).then(|| mapping.live_secs())
+    }
+
+    /// Packets that came from a side used a mapping elsewhere.
+    pub(super) fn refresh(&mut self, link: Link, side: MappingSide, expects: Option<u32>, last: Timestamp) {
+        let mapping = &mut self.mappings[link];
+        let direction = mapping.direction(side);
+        mapping.refresh(last);
+        if mapping.sort.resets()
+            && let Some(number) = expects
+        {
+            self.expected[link as usize - 1].note(direction, number);
+        }
     }
 
     /// Adds a mapping for a packet that goes out, in front of its chains.

@@ -13,6 +13,9 @@ use vnet::sys::flow_copies::FlowCopy;
 use vnet::wire::{Offload, Packet};
 use vnet::worker::{CaptureWatch, Carried};
 
+mod headers;
+mod translation;
+
 use super::*;
 use crate::hostile::Random;
 
@@ -31,11 +34,17 @@ const LAST_MARK: std::ops::Range<usize> = 76..80;
 const COPIES: std::ops::Range<usize> = 80..84;
 const MOST: std::ops::Range<usize> = 84..88;
 const MISSED: std::ops::Range<usize> = 88..96;
+/// The flow as its receiver sees it, what that adds to a checksum, and whether it does.
+const RECEIVED: std::ops::Range<usize> = 96..132;
+const SUMS: std::ops::Range<usize> = 132..140;
+const TRANSLATED: usize = 140;
+/// What TCP's sender has acknowledged.
+const EXPECTS: std::ops::Range<usize> = 144..148;
 /// What a guest writes, which could be taken for a mark.
 const FORGED: [u8; 6] = [1, 0, 1, 0, 0, 0];
 
 type Key = [u8; 44];
-type Value = [u8; 96];
+type Value = [u8; 152];
 
 /// A program with one flow in its map.
 struct Loaded {
@@ -47,7 +56,7 @@ struct Loaded {
 
 impl Loaded {
     fn new(packet: &mut [u8]) -> Self {
-        let mut ebpf = Ebpf::load(include_bytes_aligned!("../../bpf/flow_cache.bpf.o")).unwrap();
+        let mut ebpf = Ebpf::load(include_bytes_aligned!("../../../bpf/flow_cache.bpf.o")).unwrap();
         let mut epoch: Array<_, u64> = ebpf.map_mut("EPOCH").unwrap().try_into().unwrap();
         epoch.set(0, EPOCH, 0).unwrap();
         let mut twins: BpfMap<_, u32, u32> = ebpf.map_mut("TWINS").unwrap().try_into().unwrap();
@@ -129,7 +138,7 @@ fn key(packet: &Packet<'_>) -> Key {
 }
 
 fn value(packet: &Packet<'_>) -> Value {
-    let mut value = [0; 96];
+    let mut value = [0; 152];
     for (at, number) in [(0, EPOCH), (8, 3_600_000_000_000), (16, monotonic_nanos())] {
         value[at..at + 8].copy_from_slice(&number.to_ne_bytes());
     }

@@ -1,0 +1,309 @@
+//! A leg that the kernel may carry: its ends, what its packets look like at each, and the state that it stands on.
+//!
+//! One idea: a leg is known by two tuples, as its sender sends it and as its receiver gets it. Records, the mapping and the
+//! kernel's entry all follow from these.
+
+use std::net::IpAddr;
+
+use crate::dataplane::{
+    Direction, FlowState, Flows, Followed, FollowedMapping, MappingSide, NicId, PortId, Snapshot, Timestamp, Traffic,
+};
+use crate::sys::flow_cache::{Flow, FlowKey};
+use crate::wire::ethernet::FABRIC;
+use crate::wire::{Packet, Tuple};
+
+use super::device::KernelPort;
+
+/// Flags of TCP that begin or end a connection: FIN, SYN, RST.
+const TURNS: u8 = 7;
+
+/// The leg of a packet that went by records, mappings and tables alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leg {
+    sent: Tuple,
+    delivered: Tuple,
+    mapping: Option<MappingSide>,
+    ttl: u8,
+    /// The packet begins or ends a connection.
+    turns: bool,
+    ends: [NicId; 2],
+    /// Whether each end keeps records: the Internet does not.
+    recorded: [bool; 2],
+    ports: [PortId; 2],
+}
+
+/// What a leg stands on. If it is another one later, so is the flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Basis {
+    /// When each end's record began.
+    begun: [Timestamp; 2],
+    /// Seconds without a packet after which its mapping ends.
+    idle_secs: u16,
+}
+
+/// A packet of a known flow, and its ports as the kernel knows them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Offer {
+    pub(super) leg: Leg,
+    pub(super) from: KernelPort,
+    pub(super) to: KernelPort,
+    /// Read before the tables that decided.
+    pub(super) epoch: u64,
+    /// The kernel carried the flow until this packet.
+    pub(super) ended: bool,
+}
+
+impl Leg {
+    /// Its ports are set once they are known.
+    pub(super) fn of(packet: &Packet<'_>, followed: &Followed<'_>, snapshot: &Snapshot) -> Self {
+        let Followed { sent, sender, receiver, mapping } = *followed;
+        let internet = snapshot.edge.as_ref().map(|edge| edge.internet);
+        Self {
+            sent: *sent,
+            delivered: *packet.tuple(),
+            mapping,
+            ttl: packet.ttl(),
+            turns: packet.tcp_flags().is_some_and(|flags| flags & TURNS != 0),
+            ends: [sender, receiver],
+            recorded: [sender, receiver].map(|nic| Some(nic) != internet),
+            ports: [PortId(0); 2],
+        }
+    }
+
+    pub(super) fn between(self, ingress: PortId, egress: PortId) -> Self {
+        Self { ports: [ingress, egress], ..self }
+    }
+
+    /// The flow as its sender sends it.
+    pub(super) const fn sent(&self) -> &Tuple {
+        &self.sent
+    }
+
+    /// Whether its receiver sees another tuple.
+    fn is_translated(&self) -> bool {
+        self.sent != self.delivered
+    }
+
+    /// Each end's NIC, if it keeps records, and how its records know the flow.
+    fn passages(&self) -> [(Option<NicId>, Direction, &Tuple); 2] {
+        let nic = |end: usize| self.recorded[end].then_some(self.ends[end]);
+        [(nic(0), Direction::Outbound, &self.sent), (nic(1), Direction::Inbound, &self.delivered)]
+    }
+
+    /// Whether another leg is its packets' way back.
+    pub(super) fn is_answered_by(&self, back: &Self) -> bool {
+        back.delivered == self.sent.mirrored()
+    }
+
+    /// Whether another leg's packets come to the same receiver in the same form.
+    pub(super) fn arrives_as(&self, other: &Self) -> bool {
+        self.delivered == other.delivered
+    }
+
+    fn followed(&self) -> Option<FollowedMapping<'_>> {
+        let ([sender, receiver], sent, delivered) = (self.ends, &self.sent, &self.delivered);
+        self.mapping.map(|side| FollowedMapping { side, sender, receiver, sent, delivered })
+    }
+
+    /// Where its packets come in and go out.
+    pub(super) const fn ports(&self) -> [PortId; 2] {
+        self.ports
+    }
+
+    /// Whether the packet begins or ends a connection.
+    pub(super) const fn turns(&self) -> bool {
+        self.turns
+    }
+
+    /// None unless records and mapping let packets of an open flow pass.
+    pub(super) fn basis(&self, flows: &Flows, now: Timestamp) -> Option<Basis> {
+        let mut begun = [Timestamp(0); 2];
+        for (begun, (nic, direction, tuple)) in begun.iter_mut().zip(self.passages()) {
+            if let Some(nic) = nic {
+                let record = flows.records.find(nic, direction, tuple, now)?;
+                if record.refused || record.state == FlowState::Closed {
+                    return None;
+                }
+                *begun = record.begun;
+            }
+        }
+        let idle_secs = self.followed().map_or(Some(u16::MAX), |followed| flows.mappings.idle_secs(&followed, now));
+        Some(Basis { begun, idle_secs: idle_secs? })
+    }
+
+    /// Adds traffic that was carried, as `carried` says of the last packet. False if what it stood on is gone.
+    pub(super) fn add(&self, flows: &Flows, basis: &Basis, traffic: Traffic, carried: &Flow) -> bool {
+        let last = Timestamp(carried.last);
+        let mut stands = true;
+        for (begun, (nic, direction, tuple)) in basis.begun.iter().zip(self.passages()) {
+            stands &= nic.is_none_or(|nic| flows.records.count(nic, direction, tuple, *begun, traffic, last));
+        }
+        if let Some(followed) = self.followed().filter(|_| stands && traffic.packets > 0) {
+            let expects = Some(u32::from_be_bytes(carried.expects)).filter(|expects| *expects != 0);
+            stands = flows.mappings.refresh(&followed, last, expects);
+        }
+        stands
+    }
+}
+
+impl Offer {
+    /// The kernel's key of its packets.
+    pub(super) fn key(&self) -> FlowKey {
+        key(self.from.index, &self.leg.sent)
+    }
+
+    /// The key of the packets that come back.
+    pub(super) fn key_of_answers(&self) -> FlowKey {
+        key(self.to.index, &self.leg.delivered.mirrored())
+    }
+
+    /// What the kernel does with its packets.
+    pub(super) fn decided(&self, snapshot: &Snapshot, now: Timestamp) -> Flow {
+        let Self { leg, to, epoch, .. } = self;
+        let [sender, receiver] = leg.ends.map(|nic| snapshot.nic(nic));
+        let mut ethernet = [0; 12];
+        ethernet[..6].copy_from_slice(&to.guest);
+        ethernet[6..].copy_from_slice(&FABRIC);
+        let (before, after) = (key(0, &leg.sent), key(0, &leg.delivered));
+        Flow {
+            epoch: *epoch,
+            timeout: nanos(sender.flows.timeout_secs.min(receiver.flows.timeout_secs)),
+            last: now.0,
+            out: to.index,
+            mtu: receiver.mtu,
+            ttl: leg.ttl,
+            ethernet,
+            src: after.src,
+            dst: after.dst,
+            src_port: after.src_port,
+            dst_port: after.dst_port,
+            address_sum: difference([&before.src, &before.dst], [&after.src, &after.dst]),
+            port_sum: difference([&before.src_port, &before.dst_port], [&after.src_port, &after.dst_port]),
+            translated: leg.is_translated().into(),
+            ..Flow::default()
+        }
+    }
+}
+
+impl Basis {
+    /// No entry outlives its mapping.
+    pub(super) fn limit(&self, flow: Flow) -> Flow {
+        Flow { timeout: flow.timeout.min(nanos(self.idle_secs)), ..flow }
+    }
+}
+
+const fn nanos(secs: u16) -> u64 {
+    secs as u64 * 1_000_000_000
+}
+
+/// What a checksum changes by where `before` becomes `after` (RFC 1624 section 3), added up as the machine reads it: zero
+/// where it stays.
+fn difference(before: [&[u8]; 2], after: [&[u8]; 2]) -> u32 {
+    if before == after {
+        return 0;
+    }
+    let word = |two: &[u8]| u16::from_ne_bytes([two[0], two[1]]);
+    let added = after.iter().flat_map(|part| part.chunks_exact(2)).map(word);
+    let removed = before.iter().flat_map(|part| part.chunks_exact(2)).map(|two| !word(two));
+    added.chain(removed).map(u32::from).sum()
+}
+
+/// A flow as it comes from a port.
+fn key(port: u32, tuple: &Tuple) -> FlowKey {
+    let octets = |address: IpAddr| {
+        let mut octets = [0; 16];
+        match address {
+            IpAddr::V4(address) => octets[..4].copy_from_slice(&address.octets()),
+            IpAddr::V6(address) => octets = address.octets(),
+        }
+        octets
+    };
+    FlowKey {
+        port,
+        version: if tuple.src.is_ipv4() { 4 } else { 6 },
+        protocol: tuple.protocol.0,
+        src_port: tuple.src_port.to_be_bytes(),
+        dst_port: tuple.dst_port.to_be_bytes(),
+        zero: [0; 2],
+        src: octets(tuple.src),
+        dst: octets(tuple.dst),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataplane::{FlowLimits, IdleReset, Outbound, PortPool, Ports, Signal, TcpSegment};
+    use crate::wire::Protocol;
+
+    const fn at(seconds: u64) -> Timestamp {
+        Timestamp(seconds * 1_000_000_000)
+    }
+
+    /// A connection to the Internet by a NAT gateway; of the records, those of the Internet's side: none.
+    fn leg(flows: &Flows) -> Leg {
+        let ports = Box::new([Ports::all([203, 0, 113, 1].into())]);
+        let idle_reset = IdleReset::BothEnds;
+        let pool = PortPool { ports, preallocated: false, echoes: false, tcp_idle_secs: 240, idle_reset };
+        let sent = Tuple {
+            src: [10, 0, 0, 4].into(),
+            dst: [198, 18, 0, 1].into(),
+            protocol: Protocol::TCP,
+            src_port: 40_000,
+            dst_port: 443,
+        };
+        let segment = TcpSegment { signal: Signal::from_flags(0x10), expects: None };
+        let outbound = Outbound { nic: NicId(3), flow: &sent, pool: &pool, segment, now: at(0) };
+        let mapped = flows.mappings.open(&outbound).and_then(Result::ok).expect("there is a port");
+        let (src, src_port) = mapped.public;
+        Leg {
+            sent,
+            delivered: Tuple { src, src_port, ..sent },
+            mapping: Some(MappingSide::Inside),
+            ttl: 64,
+            turns: false,
+            ends: [NicId(3), NicId(9)],
+            recorded: [false; 2],
+            ports: [PortId(0); 2],
+        }
+    }
+
+    #[test]
+    fn nat_04_an_entry_lasts_no_longer_than_its_mapping_and_that_as_long_as_packets_are_carried() {
+        let flows = Flows::new(FlowLimits::default());
+        let leg = leg(&flows);
+        let basis = leg.basis(&flows, at(1)).expect("it has a mapping");
+        assert_eq!(basis.limit(Flow { timeout: nanos(300), ..Flow::default() }).timeout, nanos(240));
+        assert_eq!(basis.limit(Flow { timeout: nanos(200), ..Flow::default() }).timeout, nanos(200));
+        let carried = |seconds| Flow { last: at(seconds).0, expects: [0, 0, 0, 7], ..Flow::default() };
+        let traffic = |packets| Traffic { packets, bytes: 100 };
+        assert!(leg.add(&flows, &basis, traffic(0), &carried(100)));
+        assert_eq!(leg.basis(&flows, at(241)), None, "nothing was carried");
+        assert!(leg.add(&flows, &basis, traffic(1), &carried(200)));
+        assert_eq!(leg.basis(&flows, at(440)), Some(basis));
+        assert_eq!(leg.basis(&flows, at(441)), None);
+        let mut near = None;
+        flows.mappings.expire(at(1000), usize::MAX, |expired| near = expired.near_expects);
+        assert_eq!(near, Some(7), "what the sender acknowledged, for its reset (LB-25)");
+        assert!(!leg.add(&flows, &basis, traffic(2), &carried(1001)), "the mapping is gone");
+    }
+
+    #[test]
+    fn nsg_20_a_leg_without_its_record_is_none_to_carry() {
+        let flows = Flows::new(FlowLimits::default());
+        for recorded in [[true, false], [false, true]] {
+            let leg = Leg { recorded, ..leg(&flows) };
+            assert_eq!(leg.basis(&flows, at(1)), None);
+        }
+    }
+
+    #[test]
+    fn a_checksum_that_stays_is_left_alone() {
+        assert_eq!(difference([&[1, 2], &[3, 4]], [&[1, 2], &[3, 4]]), 0);
+        let word = |two: [u8; 2]| u32::from(u16::from_ne_bytes(two));
+        assert_eq!(
+            difference([&[1, 2], &[3, 4]], [&[1, 2], &[5, 6]]) % 0xffff,
+            (word([5, 6]) + word([0xfc, 0xfb])) % 0xffff
+        );
+    }
+}
