@@ -139,11 +139,12 @@ impl World {
         if self.nodes[node].transport(id, Side::Local) != Transport::Connecting {
             return false;
         }
-        if self.nodes[peer].handle_connected(peer_id, Side::Remote, self.now) {
-            open[opener] = true;
-            assert!(self.nodes[node].handle_connected(id, Side::Local, self.now));
-        } else {
+        if !self.nodes[peer].handle_connected(peer_id, Side::Remote, self.now) {
             self.nodes[node].handle_closed(id, Side::Local, self.now);
+        } else if self.nodes[node].handle_connected(id, Side::Local, self.now) {
+            open[opener] = true;
+        } else {
+            self.nodes[peer].handle_closed(peer_id, Side::Remote, self.now);
         }
         true
     }

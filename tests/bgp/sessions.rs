@@ -207,6 +207,28 @@ fn identifiers() {
     }
 }
 
+/// RFC 4271 section 6.8: no OPEN is sent on a second connection that would not stay. The peer could take it for the one to
+/// keep, and give up what is established here.
+#[test]
+fn a_connection_that_comes_too_late_has_no_open() {
+    let id = PeerId(1);
+    // Ours is 10.255.0.1: the connection of the higher one stays.
+    let higher = hand_made(1, &[4, 0xfd, 0xea, 0, 180, 11, 9, 9, 9, 0]);
+    for (said, late) in [(vec![], false), (open(), false), (higher, true), ([open(), hand_made(4, &[])].concat(), true)]
+    {
+        let mut world = World::new();
+        let a = world.node(65001);
+        world.nodes[a].add_peer(id, World::peer_config(a, 65002), world.now);
+        world.run_secs(60);
+        assert_eq!(world.nodes[a].transport(id, Side::Local), Transport::Connecting);
+        assert!(world.nodes[a].handle_connected(id, Side::Remote, world.now));
+        world.nodes[a].handle_bytes(id, Side::Remote, &said, world.now);
+        assert_eq!(world.nodes[a].handle_connected(id, Side::Local, world.now), !late);
+        assert_eq!(world.nodes[a].transport(id, Side::Local) == Transport::Absent, late);
+        assert_eq!(world.nodes[a].outgoing(id, Side::Local).is_empty(), late);
+    }
+}
+
 /// What one side says by hand to a speaker; what it answers.
 fn answers(said: &[u8]) -> (World, Vec<Message>) {
     let mut world = World::new();

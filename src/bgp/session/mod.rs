@@ -110,10 +110,14 @@ impl Session {
     /// A socket is connected: the local one that [`Self::transport`] asked for, or one that the peer opened. False if
     /// it is not wanted and should be closed.
     pub fn handle_connected(&mut self, side: Side, now: Instant) -> bool {
-        let welcome = match side {
+        let expected = match side {
             Side::Local => self.phase(side) == Some(Phase::Connecting),
             Side::Remote => self.enabled && self.idle_until.is_none() && self.remote.is_none(),
         };
+        let welcome = expected && !self.is_late(side);
+        if expected && !welcome {
+            *self.slot(side) = None;
+        }
         if welcome {
             let open = self.open();
             self.slot(side).get_or_insert_with(|| Connection::connecting(now)).open(&open, now);

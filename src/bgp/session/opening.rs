@@ -72,6 +72,13 @@ impl Session {
         })
     }
 
+    /// Whether the other connection will stay, as far as its OPEN tells: an OPEN on this one could make the peer give up what is
+    /// established here.
+    pub(super) fn is_late(&self, side: Side) -> bool {
+        let other = self.connection(side.other()).and_then(|connection| connection.agreed.as_ref());
+        other.is_some_and(|agreed| self.stays(side, &agreed.peer) == Some(false))
+    }
+
     /// Whether this one of two connections stays, after its OPEN has arrived (RFC 4271 section 6.8); None if there is
     /// no other. Both sides choose alike: the connection that the higher identifier opened, or the higher AS number
     /// where identifiers are equal (RFC 6286 section 2.3). The other's OPEN need not have come, since this one tells
