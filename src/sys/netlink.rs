@@ -34,6 +34,8 @@ const LEARNED_METRIC: u32 = 20;
 
 /// The group of `RTNLGRP_LINK`.
 const LINKS: u32 = 1;
+/// Bytes of a report that are read: `nlmsghdr` and `ifinfomsg`.
+const REPORT: usize = 32;
 /// Datagrams that one look at a [`LinkWatch`] takes at most.
 const TAKEN_MAX: usize = 64;
 
@@ -45,7 +47,7 @@ pub struct Netlink {
 }
 
 /// A network device, by its index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Link(pub u32);
 
 impl Netlink {
@@ -393,8 +395,8 @@ impl Netlink {
     }
 }
 
-/// Reports that devices of its namespace have changed, but not which or how: the reader asks. Readable when there is
-/// something to report.
+/// Reports that devices of its namespace have changed, but not how: the reader asks. Only that one went down is
+/// told, since it may be up again by then. Readable when there is something to report.
 #[derive(Debug)]
 pub struct LinkWatch(Socket);
 
@@ -408,16 +410,19 @@ impl LinkWatch {
         Ok(Self(socket))
     }
 
-    /// Takes a bounded number of reports; the rest stays readable. False where there was none.
-    pub fn take(&self) -> bool {
-        let mut buffer = [0_u8; 16];
+    /// Takes a bounded number of reports, of which the rest stays readable, and returns the devices that went down. `None`
+    /// where there was no report.
+    pub fn take(&self) -> Option<Vec<Link>> {
+        let mut buffer = [0_u8; REPORT];
         // Datagrams are cut to the buffer and still count as taken. One that the kernel had no room for was a change
         // too.
         let taken = (0..TAKEN_MAX).map_while(|_| match self.0.recv(&mut &mut buffer[..], 0) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Ok(_) | Err(_) => Some(()),
+            Ok(_) => Some(went_down(&buffer)),
+            Err(_) => Some(None),
         });
-        taken.count() > 0
+        let mut taken = taken.peekable();
+        taken.peek().is_some().then(|| taken.flatten().collect())
     }
 }
 
@@ -425,6 +430,14 @@ impl AsFd for LinkWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// The device whose going down a report is about. A new one is not up either, but all of its flags are new.
+fn went_down(report: &[u8; REPORT]) -> Option<Link> {
+    let word = |at: usize| u32::from_ne_bytes([report[at], report[at + 1], report[at + 2], report[at + 3]]);
+    let (kind, index, flags, changed) = (u16::from_ne_bytes([report[4], report[5]]), word(20), word(24), word(28));
+    let up = libc::IFF_UP as u32;
+    (kind == libc::RTM_NEWLINK && flags & up == 0 && changed & up != 0 && changed != u32::MAX).then_some(Link(index))
 }
 
 /// Treats one error as success.

@@ -83,7 +83,7 @@ fn numbers(topic: &Topic, told: &Arc<AtomicUsize>) -> Answer {
     }
     let rows = if matches!(topic, Topic::Drops { .. }) { 1 } else { 1000 };
     let told = Ends(Arc::clone(told));
-    Answer::Follow(Box::new(move || {
+    Answer::Follow(Box::new(move |_| {
         (0..rows).map(|_| echoed(&told.0.fetch_add(1, Ordering::SeqCst).to_string())).collect()
     }))
 }

@@ -181,6 +181,23 @@ fn vpn_17_a_device_that_is_switched_off() {
     assert_eq!(ended, [["dc", NO_TUNNEL], ["dc", NO_TUNNEL], ["hub-gw", NO_TUNNEL], ["hub-gw", NO_TUNNEL]]);
 }
 
+/// VPN-17: a device that is on again before anyone has looked has lost its routes all the same, so its session begins anew.
+#[test]
+fn vpn_17_a_device_that_is_off_for_a_moment() {
+    let Some(lab) = Lab::up(&example()) else { return };
+    learns(&lab, "192.168.50.0/24");
+    for round in 1..=5 {
+        eventually("the site knows the spoke", || site_knows(&lab, "10.20.0.0/16"));
+        lab.flap("dc", "tun0");
+        eventually("both ends have noticed", || {
+            let events = lab.data(&["events"]);
+            let is = |event: &&Value| event["event"] == "BgpSessionDown" && event["reason"] == NO_TUNNEL;
+            events.as_array().unwrap().iter().filter(is).count() == 2 * round
+        });
+    }
+    eventually("the site answers again", || lab.ping("app", "192.168.50.10").is_some_and(|answer| answer.arrived));
+}
+
 /// The process that speaks BGP has no capabilities; the one that sets the sites' routes has that one alone.
 #[test]
 fn routers_have_no_power() {

@@ -198,6 +198,8 @@ fn edge_tells(active_active: bool) {
     eventually("the first is left", || on(&lab, "er1").is_empty() && on(&lab, "er0") == with_more);
     lab.switch("dc", "er1", "up");
     both(&lab, "switched on", &with_more);
+    lab.flap("dc", "er1");
+    both(&lab, "on again before anyone looked", &with_more);
     // No peer is there to advertise anything to it.
     succeeds(&lab, &["gateway", "failover", "er", "--seconds", "3600"]);
     both(&lab, "without the ExpressRoute gateway", &[]);

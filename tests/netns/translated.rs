@@ -134,9 +134,15 @@ pub(crate) fn bound<T>(bind: impl Fn() -> io::Result<T>) -> T {
     socket.unwrap()
 }
 
-/// Bytes in front of the IP header: a TUN has none, and guests' Ethernet addresses begin with neither a four nor a six.
+/// Bytes in front of the IP header, of which a TUN has none. An Ethernet address may begin as such a header does, but where
+/// that has the length of all, there is none in front.
 fn link_header(frame: &[u8]) -> usize {
-    let is_ip = frame.first().is_some_and(|byte| matches!(byte >> 4, 4 | 6));
+    let length = |at: usize| usize::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
+    let is_ip = match frame.first().map(|byte| byte >> 4) {
+        Some(4) => frame.len() >= 20 && length(2) == frame.len(),
+        Some(6) => frame.len() >= 40 && length(4) + 40 == frame.len(),
+        _ => false,
+    };
     if is_ip || frame.len() < 14 { 0 } else { 14 }
 }
 

@@ -170,6 +170,12 @@ impl Lab {
         assert!(done.status.success(), "{device} of {node}: {}", stderr(&done));
     }
 
+    /// Switches a device off and on again, faster than the daemon may look.
+    pub(crate) fn flap(&self, node: &str, device: &str) {
+        let done = self.exec(node, &["sh", "-c", &format!("ip link set {device} down; ip link set {device} up")]);
+        assert!(done.status.success(), "{device} of {node}: {}", stderr(&done));
+    }
+
     /// The daemon, killed without a chance to clean up.
     pub(crate) fn crash(&self) {
         let pid = self.data(&["status"])["pid"].as_u64().unwrap();

@@ -18,7 +18,7 @@ use crate::wire::pcapng::{self, PacketBlock, PacketWay};
 use crate::worker::{CaptureWatch, Captured, Traced};
 
 use super::AttachmentNames;
-use super::follow::Feed;
+use super::follow::{Feed, Look};
 use super::protocol::{self, Refusal, Response};
 use super::recent::RecentNetworks;
 
@@ -39,8 +39,8 @@ pub(in crate::daemon) fn capture(engine: Arc<Engine>, wanted: protocol::Capture)
     let mut writer =
         Writer { engine, filter, watch, networks: RecentNetworks::from(published), known: HashMap::new(), file };
     let mut begun = false;
-    Ok(Box::new(move || {
-        writer.drain();
+    Ok(Box::new(move |look| {
+        writer.drain(look);
         let is_news = !std::mem::replace(&mut begun, true) || !writer.file.bytes.is_empty();
         if is_news { vec![Response::Captured(writer.file.piece(&writer.watch))] } else { Vec::new() }
     }))
@@ -69,7 +69,10 @@ struct Words {
 }
 
 impl Writer {
-    fn drain(&mut self) {
+    fn drain(&mut self, look: Look) {
+        if look == Look::Last {
+            self.engine.finish_batches();
+        }
         let clock = WallClock::now();
         self.file.now = clock.unix_nanos(crate::dataplane::Timestamp(crate::sys::clock::monotonic_nanos()));
         self.keep_up();

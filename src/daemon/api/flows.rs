@@ -16,7 +16,7 @@ use crate::dataplane::{Cursor, Direction, FlowEvent, FlowRecord, FlowState, NicI
 use crate::worker::{FlowScope, FlowWatch};
 
 use super::flow_ends::FlowEnds;
-use super::follow::Feed;
+use super::follow::{Feed, Look};
 use super::protocol::{FlowChange, FlowChanges, FlowEventKind, FlowFilter, FlowPage, FlowRow, Refusal, Response};
 
 /// Rows of one answer, about 200 bytes each, and records looked at for them.
@@ -79,8 +79,8 @@ pub(in crate::daemon) fn follow(engine: Arc<Engine>, filter: FlowFilter) -> Resu
     let since = engine.now();
     let mut follower = Follower { engine, filter, watch, since, running: Some(Cursor::default()) };
     let mut begun = false;
-    Ok(Box::new(move || {
-        let changes = follower.drain();
+    Ok(Box::new(move |look| {
+        let changes = follower.drain(look);
         let is_news = !begun || !changes.changes.is_empty() || changes.missed > 0;
         begun = true;
         if is_news { vec![Response::FlowChanges(changes)] } else { Vec::new() }
@@ -97,7 +97,10 @@ struct Follower {
 }
 
 impl Follower {
-    fn drain(&mut self) -> FlowChanges {
+    fn drain(&mut self, asked: Look) -> FlowChanges {
+        if asked == Look::Last {
+            self.engine.finish_batches();
+        }
         let published = self.engine.published();
         let teller = Teller { published: &published, clock: WallClock::now(), now: self.engine.now() };
         let missed = self.watch.missed();

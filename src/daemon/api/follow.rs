@@ -16,7 +16,16 @@ use super::protocol::{Captured, Response};
 use super::slots::{Slot, Slots};
 
 /// Says what is new since it was asked last.
-pub type Feed = Box<dyn FnMut() -> Vec<Response> + Send>;
+pub type Feed = Box<dyn FnMut(Look) -> Vec<Response> + Send>;
+
+/// A question to a [`Feed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// It will be asked again.
+    Next,
+    /// The client has enough: what happened before that is wanted, and nothing later.
+    Last,
+}
 
 /// How often a feed is asked.
 pub(in crate::daemon) const TICK: Duration = Duration::from_millis(50);
@@ -69,7 +78,8 @@ fn tell(mut stream: &UnixStream, feed: &mut Feed) -> io::Result<()> {
     while !(all_sent && unsent.is_empty()) {
         if unsent.is_empty() {
             asked = Instant::now();
-            for response in feed() {
+            let look = if last.is_some() { Look::Last } else { Look::Next };
+            for response in feed(look) {
                 unsent.extend_from_slice(&framing::encode(&response)?);
                 if let Response::Captured(Captured { bytes, end, .. }) = &response {
                     unsent.extend_from_slice(bytes);
@@ -124,7 +134,7 @@ mod tests {
     /// All that a client reads that has enough at once, and pauses so long before each of its reads.
     fn read(len: usize, pause: Duration) -> usize {
         let (near, mut far) = UnixStream::pair().unwrap();
-        let piece = move || {
+        let piece = move |_: Look| {
             let captured = Captured {
                 lengths: [len, 0],
                 bytes: vec![7; len],

@@ -437,7 +437,7 @@ fn changes<T: Eq + Hash + Clone + Send + 'static>(
 ) -> Feed {
     let mut told: Option<Vec<T>> = None;
     let mut ticks = 0;
-    Box::new(move || {
+    Box::new(move |_| {
         ticks += 1;
         if told.is_some() && TICK * ticks < LOOK {
             return Vec::new();

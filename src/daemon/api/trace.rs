@@ -11,7 +11,7 @@ use crate::daemon::engine::Engine;
 use crate::daemon::wall_clock::WallClock;
 use crate::worker::{self, Watch};
 
-use super::follow::Feed;
+use super::follow::{Feed, Look};
 use super::protocol::{Refusal, Response, Traced};
 use super::recent::RecentNetworks;
 
@@ -24,8 +24,8 @@ pub(in crate::daemon) fn trace(engine: Arc<Engine>, filter: &str) -> Result<Feed
     let watch = engine.watch(pattern).map_err(Refusal::new)?;
     let mut teller = Teller { engine, filter, watch, networks: RecentNetworks::from(published) };
     let mut begun = false;
-    Ok(Box::new(move || {
-        let traced = teller.drain();
+    Ok(Box::new(move |look| {
+        let traced = teller.drain(look);
         let is_news = !begun || !traced.packets.is_empty() || traced.missed > 0;
         begun = true;
         if is_news { vec![Response::Traced(traced)] } else { Vec::new() }
@@ -40,7 +40,10 @@ struct Teller {
 }
 
 impl Teller {
-    fn drain(&mut self) -> Traced {
+    fn drain(&mut self, look: Look) -> Traced {
+        if look == Look::Last {
+            self.engine.finish_batches();
+        }
         let clock = WallClock::now();
         let records: Vec<_> = self.watch.records().collect();
         let mut missed = self.watch.missed();

@@ -349,6 +349,13 @@ impl Engine {
         Ok(watch)
     }
 
+    /// Returns once every packet that has left by now is with the watches and captures that want it: a worker tells them
+    /// at the end of a batch, and its receiver may be faster.
+    pub fn finish_batches(&self) {
+        // Workers that have ended tell no more.
+        let _ = self.workers.refresh();
+    }
+
     /// Shows the packets of flows that the kernel carries as well, after a watch or capture has got another pattern.
     pub fn show_again(&self) {
         self.end_carrying();

@@ -2,7 +2,8 @@
 //!
 //! One idea: a tunnel with its device off at a site is down at both ends at once, without a hold timer, as a router's
 //! session ends with its interface. The kernel reports that something has changed ([`LinkWatch`]). Then the daemon
-//! asks which devices are off, so that it need not receive every report.
+//! asks which devices are off, so that it need not receive every report. One that was off for a moment has lost its routes
+//! all the same: it is off for the tables and for BGP too, and then on again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -19,7 +20,7 @@ use crate::lab::namespaces::device::{DefaultRoute, Device};
 use crate::lab::namespaces::router::Router;
 use crate::model::{Attachment, Network};
 use crate::sys::confine::{self, Role};
-use crate::sys::netlink::{LinkWatch, Netlink};
+use crate::sys::netlink::{Link, LinkWatch, Netlink};
 use crate::sys::netns::{self, Identity, Netns};
 use crate::sys::poll::{Poller, Ready};
 
@@ -43,6 +44,8 @@ struct Shared {
     poller: Poller,
     /// By the token that the poller knows each by.
     watches: Mutex<BTreeMap<u64, LinkWatch>>,
+    /// Devices that went down since the main thread looked, by the token of their namespace.
+    went_down: Mutex<HashSet<(u64, Link)>>,
     /// The main thread knows of a change and has not looked yet.
     reported: AtomicBool,
 }
@@ -50,8 +53,12 @@ struct Shared {
 impl Switches {
     /// None yet; tells of changes by [`Event::DevicesChanged`], one at a time.
     pub(in crate::lab) fn watch(events: Sender<Event>) -> io::Result<Self> {
-        let shared = Shared { poller: Poller::new()?, watches: Mutex::default(), reported: AtomicBool::new(false) };
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared {
+            poller: Poller::new()?,
+            watches: Mutex::default(),
+            went_down: Mutex::default(),
+            reported: AtomicBool::new(false),
+        });
         let watcher = Arc::clone(&shared);
         let watch = move |()| watcher.watch_forever(&events);
         confine::spawn("vnet-devices", Role::Control, || Ok(()), watch)?;
@@ -104,16 +111,29 @@ impl Shared {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes what is reported. False where that is nothing.
+    fn take(&self, ready: &Ready) -> bool {
+        let watches = self.lock();
+        let taken = ready.tokens().filter_map(|token| Some((token, watches.get(&token)?.take()?)));
+        let taken: Vec<_> = taken.collect();
+        let down = taken.iter().flat_map(|(token, links)| links.iter().map(|link| (*token, *link)));
+        self.went_down().extend(down);
+        !taken.is_empty()
+    }
+
+    fn went_down(&self) -> MutexGuard<'_, HashSet<(u64, Link)>> {
+        self.went_down.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn watch_forever(&self, events: &Sender<Event>) {
         let mut ready = Ready::new(BATCH);
         loop {
             if let Err(error) = self.poller.wait(&mut ready, None) {
                 return error!("devices are not watched any more: {error}");
             }
-            let watches = self.lock();
-            let changed = ready.tokens().filter_map(|token| watches.get(&token)).filter(|watch| watch.take()).count();
-            drop(watches);
-            if changed > 0 && !self.reported.swap(true, Ordering::AcqRel) && events.send(Event::DevicesChanged).is_err()
+            if self.take(&ready)
+                && !self.reported.swap(true, Ordering::AcqRel)
+                && events.send(Event::DevicesChanged).is_err()
             {
                 return;
             }
@@ -140,18 +160,27 @@ impl Lab<'_> {
             warn!("cannot follow the guests' devices: {error}");
         }
         let network = self.engine.network();
+        let went_down = std::mem::take(&mut *self.switches.shared.went_down());
         let off: HashSet<_> = watched(&network).filter(|at| self.is_off(&network, *at)).collect();
+        let was_off = |at: &Attachment| off.contains(at) || self.went_down(&network, *at, &went_down);
+        let was_off: HashSet<_> = watched(&network).filter(was_off).collect();
+        self.switch_off(&network, was_off);
+        self.switch_off(&network, off);
+    }
+
+    /// Applies that these devices are off and no others.
+    fn switch_off(&mut self, network: &Network, off: HashSet<Attachment>) {
         let before = self.engine.compiled().learned().switched_off.clone();
         if before == off {
             return;
         }
         for at in before.difference(&off) {
-            if let Err(error) = self.set_up_again(&network, *at) {
+            if let Err(error) = self.set_up_again(network, *at) {
                 warn!("{error}");
             }
         }
         let tell = |interface: &Attachment, happening: fn(String) -> Happening| {
-            self.history.tell(happening(daemon::name(&network, *interface)));
+            self.history.tell(happening(daemon::name(network, *interface)));
         };
         off.difference(&before).for_each(|at| tell(at, |interface| Happening::DeviceOff { interface }));
         before.difference(&off).for_each(|at| tell(at, |interface| Happening::DeviceOn { interface }));
@@ -164,6 +193,17 @@ impl Lab<'_> {
         let Some((place, device)) = self.site.guests.far(network, at) else { return false };
         let is_up = |namespace: Netns| namespace.run(|| Netlink::open()?.is_up(&device.name));
         matches!(Netns::open(&place).and_then(is_up), Ok(Ok(false)))
+    }
+
+    /// Whether a device is among these.
+    fn went_down(&self, network: &Network, at: Attachment, went_down: &HashSet<(u64, Link)>) -> bool {
+        let Some((place, device)) = self.site.guests.far(network, at) else { return false };
+        let Some((_, token)) = self.switches.places.get(&place) else { return false };
+        if !went_down.iter().any(|(watch, _)| watch == token) {
+            return false;
+        }
+        let link = |namespace: Netns| namespace.run(|| Netlink::open()?.link(&device.name));
+        matches!(Netns::open(&place).and_then(link), Ok(Ok(link)) if went_down.contains(&(*token, link)))
     }
 
     /// With its device a kernel loses the routes over it, and addresses of IPv6.
