@@ -15,7 +15,7 @@ use super::finding::{Finding, findings};
 use super::output::print;
 use super::{Exit, Outcome, topology};
 use crate::lab::{self, Record, RecordedProgram};
-use crate::model::counted;
+use crate::model::{Sandbox, counted};
 
 /// Nodes that are listed by name.
 const NAMED_MAX: usize = 20;
@@ -81,7 +81,7 @@ struct Started<'a> {
     /// From the call until packets flow.
     seconds: f64,
     nodes: Vec<&'a str>,
-    /// They run with the lab's privileges.
+    /// In their sandboxes, or with the lab's privileges: each says which.
     programs: &'a [RecordedProgram],
     /// Programs that ended soon with an error.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -96,7 +96,7 @@ impl<'a> Started<'a> {
     }
 }
 
-/// Says that packets flow, and what runs with the lab's privileges.
+/// Says that packets flow, and what code of the file runs.
 pub(super) fn announce(lab: &Record, took: Duration, context: &Context) -> Result<(), Failure> {
     if lab.after_crash {
         context.messages.note(&format!("lab {} had crashed; what it left behind was removed first", lab.lab));
@@ -104,7 +104,11 @@ pub(super) fn announce(lab: &Record, took: Duration, context: &Context) -> Resul
     print(&format!("lab {} is up in {:.2} s: {}\n", lab.lab, took.as_secs_f64(), nodes(lab)))?;
     for program in &lab.programs {
         let (command, log) = (program.in_one_line(), program.log.display());
-        context.messages.note(&format!("{} runs `{command}` with the lab's privileges; output in {log}", program.node));
+        let rights = match program.sandbox {
+            Sandbox::Machine => "in its sandbox",
+            Sandbox::None => "with the lab's privileges",
+        };
+        context.messages.note(&format!("{} runs `{command}` {rights}; output in {log}", program.node));
     }
     Ok(())
 }

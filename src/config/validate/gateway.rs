@@ -2,6 +2,7 @@
 //!
 //! What a file leaves out follows from the rest: a gateway's addresses from its GatewaySubnet.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -171,19 +172,30 @@ fn check_between(
     }
 }
 
-/// BGP-05: where a site's device speaks BGP.
+/// BGP-05, VPN-34: where a site's device speaks BGP.
 fn check_peers(
     document: &Document,
     vnets: &[VirtualNetwork],
     connections: &[Connection],
-    (gateways, local): (&[VirtualNetworkGateway], &[LocalNetworkGateway]),
+    (gateways, others): (&[VirtualNetworkGateway], &[LocalNetworkGateway]),
     report: &mut Report,
 ) {
+    let mut known: HashMap<(GatewayIx, IpAddr), LocalGatewayIx> = HashMap::new();
     for connection in connections.iter().filter(|one| one.enable_bgp) {
         let Remote::Local(ix) = connection.remote else { continue };
-        let (gateway, local) = (&gateways[connection.gateway.0], &local[ix.0]);
+        let (gateway, local) = (&gateways[connection.gateway.0], &others[ix.0]);
         let written = document.local_network_gateways[ix.0].bgp.as_ref().and_then(|bgp| bgp.value.addresses.as_ref());
         let (Some(bgp), Some(written)) = (local.bgp, written) else { continue };
+        let first = *known.entry((connection.gateway, bgp.address)).or_insert(ix);
+        if first != ix {
+            let message =
+                format!("local network gateway `{}` has the BGP address {} too", others[first.0].name, bgp.address);
+            report
+                .error(written.at, message)
+                .rule("VPN-34")
+                .expected("an address for each device that a gateway speaks with");
+            continue;
+        }
         let space = &vnets[gateway.subnet.vnet.0].address_space;
         let (message, expected) = if bgp.address == local.gateway_ip {
             (format!("{} is the device's public address", bgp.address), "an address behind the device")

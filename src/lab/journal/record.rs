@@ -39,7 +39,7 @@ pub struct Record {
     pub stopped: Vec<String>,
     /// What the interfaces have: the file need not say it.
     pub addresses: Leases,
-    /// Started with the lab's privileges.
+    /// What the file starts on its machines.
     pub programs: Vec<RecordedProgram>,
     /// The topology's directory: programs start there.
     #[serde(default)]
