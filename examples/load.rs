@@ -6,7 +6,7 @@
 #![expect(clippy::print_stdout, reason = "the result is printed for the script that runs this")]
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -87,6 +87,8 @@ enum Role {
 enum Transport {
     Tcp,
     Udp,
+    /// UDP, each exchange from a socket and a port of its own: both packets are the first of their direction.
+    Fresh,
 }
 
 fn main() -> Result<()> {
@@ -130,7 +132,7 @@ fn sink(listen: SocketAddr) -> Result<()> {
 }
 
 fn blast(to: SocketAddr, duration: Duration, size: usize, flows: usize, rate: f64) -> Result<()> {
-    let sockets = (0..flows).map(|_| connected_udp(to)).collect::<Result<Vec<_>>>()?;
+    let sockets = (0..flows).map(|_| connected_udp(to)).collect::<io::Result<Vec<_>>>()?;
     let payload = vec![0; size];
     let started = Instant::now();
     let mut packets = 0_u32;
@@ -162,9 +164,9 @@ fn burst(socket: &UdpSocket, payload: &[u8]) -> Result<u32> {
     }
 }
 
-fn connected_udp(to: SocketAddr) -> Result<UdpSocket> {
-    let any: SocketAddr = if to.is_ipv4() { "0.0.0.0:0".parse()? } else { "[::]:0".parse()? };
-    let socket = UdpSocket::bind(any)?;
+fn connected_udp(to: SocketAddr) -> io::Result<UdpSocket> {
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0))?;
     socket.connect(to)?;
     Ok(socket)
 }
@@ -193,38 +195,31 @@ fn echo_stream(mut stream: TcpStream) {
 }
 
 fn pingpong(transport: Transport, to: SocketAddr, count: usize) -> Result<()> {
-    let mut exchange: Box<dyn FnMut(u32) -> io::Result<()>> = match transport {
+    let mut exchange: Box<dyn FnMut(u32) -> io::Result<Duration>> = match transport {
         Transport::Tcp => {
             let mut stream = TcpStream::connect(to)?;
             stream.set_nodelay(true)?;
             stream.set_read_timeout(Some(PATIENCE))?;
             Box::new(move |number| {
+                let started = Instant::now();
                 stream.write_all(&number.to_be_bytes())?;
-                stream.read_exact(&mut [0; 4])
+                stream.read_exact(&mut [0; 4])?;
+                Ok(started.elapsed())
             })
         }
         Transport::Udp => {
             let socket = connected_udp(to)?;
-            socket.set_read_timeout(Some(LOST_AFTER))?;
-            Box::new(move |number| {
-                socket.send(&number.to_be_bytes())?;
-                let mut answer = [0; 4];
-                // An answer to an exchange that was given up is passed over.
-                while answer != number.to_be_bytes() {
-                    socket.recv(&mut answer)?;
-                }
-                Ok(())
-            })
+            Box::new(move |number| ask(&socket, number))
         }
+        Transport::Fresh => Box::new(move |number| ask(&connected_udp(to)?, number)),
     };
     let mut micros = Vec::with_capacity(count);
     let mut lost = 0;
     let warm_up = count as u32 / 10;
     for number in 1.. {
-        let started = Instant::now();
         match exchange(number) {
-            Ok(()) if number > warm_up => micros.push(started.elapsed().as_secs_f64() * 1e6),
-            Ok(()) => {}
+            Ok(took) if number > warm_up => micros.push(took.as_secs_f64() * 1e6),
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && lost < LOST_MAX => lost += 1,
             Err(error) => return Err(error.into()),
         }
@@ -236,6 +231,19 @@ fn pingpong(transport: Transport, to: SocketAddr, count: usize) -> Result<()> {
     let [p50, p99] = [count / 2, count * 99 / 100].map(|at| micros[at]);
     println!("{{\"p50\":{p50:.2},\"p99\":{p99:.2},\"lost\":{lost}}}");
     Ok(())
+}
+
+/// How long one exchange took.
+fn ask(socket: &UdpSocket, number: u32) -> io::Result<Duration> {
+    socket.set_read_timeout(Some(LOST_AFTER))?;
+    let started = Instant::now();
+    socket.send(&number.to_be_bytes())?;
+    let mut answer = [0; 4];
+    // An answer to an exchange that was given up is passed over.
+    while answer != number.to_be_bytes() {
+        socket.recv(&mut answer)?;
+    }
+    Ok(started.elapsed())
 }
 
 fn connects(to: SocketAddr, duration: Duration) -> Result<()> {

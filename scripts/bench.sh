@@ -30,7 +30,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-loads=(tcp1 tcp4 tcp16 both bbr1 bbr4 chain flooded paced udp1 udp16 udp256 big rate50 rate100 rate150 rate200 split same loaded connects)
+loads=(tcp1 tcp4 tcp16 both bbr1 bbr4 chain flooded paced udp1 udp16 udp256 big rate50 rate100 rate150 rate200 split same first loaded connects)
 all_routers=(kernel nftables flowtable tokio-tun ovs vnet vnet-tun nftables-1000 vnet-1000 kernel-chain vnet-chain)
 routers=()
 has_flowtable() { unshare -n nft -f - <<<'table inet t { flowtable f { hook ingress priority 0; devices = { lo }; }; }'; }
@@ -483,9 +483,9 @@ blast() { # ARGUMENTS: leaves what was sent in $work/blast, how many arrived in 
   delivered=$(grep packets "$work/sink" | jq .packets)
 }
 
-pingpong() { # LOAD SERVER-CORE [COUNT]
+pingpong() { # LOAD SERVER-CORE [COUNT [TRANSPORT]]
   start_server "$work/echo" echo "$(listens_at):7001" --cpu "$2"
-  client "$generator" pingpong udp "$(asked_at):7001" --cpu 0 --count "${3:-8000}" >"$work/pingpong"
+  client "$generator" pingpong "${4:-udp}" "$(asked_at):7001" --cpu 0 --count "${3:-8000}" >"$work/pingpong"
   stop_server
   record "$1-p50" "$(jq .p50 "$work/pingpong")"
   record "$1-p99" "$(jq .p99 "$work/pingpong")"
@@ -585,6 +585,10 @@ ROWS
 udp1        against ten: UDP 64 B      0.97
 connects    . connects, k/s            0.97
 ROWS
+  rows vnet vnet-tun nftables vnet-tun vnet <<'ROWS'
+first-p50   first packets: p50, us    -1.3
+first-p99   . p99
+ROWS
   rows vnet-w1 vnet-w2 vnet-w1 vnet-w2 vnet-w4 <<'ROWS'
 tcp1        1, 2, 4 workers: TCP x1, Gbit/s
 tcp4        . TCP x4, Gbit/s
@@ -659,6 +663,7 @@ udp16      UDP of 64 bytes, 16 flows, packets delivered
 udp256     UDP of 64 bytes, 256 flows, packets delivered
 split-p50  round trip, ends on two cores, median time (less is better)
 same-p50   round trip, ends on one core, median time (less is better)
+first-p50  round trip of a flow's first packets, median time (less is better)
 loaded-p50 round trip beside a TCP stream, median time (less is better)
 loaded-p99 the same, one in a hundred takes longer (less is better)
 connects   TCP connects a second
@@ -732,6 +737,7 @@ measure() { # LOAD
     rate*) udp_at "${1#rate}" ;;
     split) pingpong split 1 ;;
     same) pingpong same 0 ;;
+    first) pingpong first 1 2000 fresh ;;
     loaded) pingpong_beside_stream ;;
     connects) connects ;;
     *) fail "no load is called $1: ${loads[*]}" ;;
