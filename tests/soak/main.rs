@@ -5,8 +5,8 @@
 //! routes and address ranges of both change; the other across the peering of c and d, which no change touches. The senders
 //! have credit for a few packets that were not seen to arrive, far fewer than a queue holds; so a machine that starves
 //! slows the test down and loses nothing, and each missing packet was lost by the router. It ends once a minute has
-//! passed, a thousand changes of routes were made, and as many datagrams have arrived as go into a minute at 10,000 a
-//! second.
+//! passed (or as many as VNET_MINUTES says), a thousand changes of routes were made, and as many datagrams have arrived as
+//! go into a minute at 10,000 a second.
 //!
 //! What it would see: a batch lost when tables change or a worker takes a new port (a gap in the numbers), a flow that
 //! meets another's record or a route that is not there for a moment (a drop that is counted, and a gap), a queue that
@@ -35,11 +35,17 @@ use vnet::daemon::api::protocol::{Apply, Change, Request, Response};
 use lab::Lab;
 use stream::{Datagrams, Transfer};
 
-const SPAN: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_secs(60);
 const ROUTE_CHANGES: u32 = 1_000;
 const DATAGRAMS: u64 = 600_000;
 /// Of the flow across the peering that no change touches.
 const DATAGRAMS_ACROSS: u64 = 60_000;
+
+/// How long the changes go on: a minute, or VNET_MINUTES.
+fn span() -> Duration {
+    let minutes = std::env::var("VNET_MINUTES").map_or(1, |minutes| minutes.parse().expect("a number in VNET_MINUTES"));
+    MINUTE * minutes
+}
 
 /// What the file says in one step.
 #[derive(Clone, Copy, Default)]
@@ -130,7 +136,7 @@ struct Changes<'a> {
 impl Changes<'_> {
     /// Creates, flags, syncs, deletes, machines that come and go, and between them changes of routes, until it is enough.
     fn make_all(&self, enough: impl Fn() -> bool) {
-        let begin = Instant::now();
+        let (begin, span) = (Instant::now(), span());
         let mut life = LIFE.into_iter().cycle();
         let mut now = Step::default();
         for route in 1_u32.. {
@@ -145,10 +151,10 @@ impl Changes<'_> {
                 }
                 now = next;
             }
-            if route >= ROUTE_CHANGES && begin.elapsed() >= SPAN && enough() {
+            if route >= ROUTE_CHANGES && begin.elapsed() >= span && enough() {
                 break;
             }
-            let due = SPAN * route / ROUTE_CHANGES;
+            let due = MINUTE * route / ROUTE_CHANGES;
             thread::sleep(due.saturating_sub(begin.elapsed()));
         }
     }
