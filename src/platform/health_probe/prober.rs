@@ -417,4 +417,74 @@ mod tests {
         prober.apply(BTreeMap::new());
         assert_eq!(stream.read(&mut [0; 512]).unwrap(), 0, "asked no more");
     }
+    /// Rounds with one target that accepts and says nothing, at this interval.
+    fn rounds(silent: &TcpListener, interval: u64, now: Instant) -> Rounds {
+        let (_orders, inbox) = mailbox(ORDERS).unwrap();
+        let mut rounds = Rounds::new(inbox).unwrap();
+        rounds.apply([(key("web"), silent_target(silent, interval))].into(), now);
+        rounds
+    }
+
+    fn silent_target(silent: &TcpListener, interval: u64) -> Target {
+        let ask = Ask::Get { path: "/".to_owned(), secure: false };
+        Target { interval: Duration::from_secs(interval), ..target(silent.local_addr().unwrap(), ask) }
+    }
+
+    /// LB-11: it is probed again after pauses that double up to the interval, and after the first success once an interval.
+    #[test]
+    fn lb_11_pauses_double_until_the_first_success() {
+        let mut now = Instant::now();
+        let silent = listener();
+        let mut rounds = rounds(&silent, 1, now);
+        let mut pause = |ends: Result<(), String>| {
+            rounds.come_due(now);
+            rounds.note(&key("web"), ends, now);
+            let due = rounds.asked[&key("web")].due;
+            rounds.come_due(due.checked_sub(Duration::from_nanos(1)).unwrap());
+            assert!(rounds.attempts.is_empty(), "before its time");
+            due - std::mem::replace(&mut now, due)
+        };
+        let fails = || Err("refused".to_owned());
+        let pauses = [fails(), fails(), fails(), fails(), Ok(()), fails()].map(|ends| pause(ends).as_millis());
+        assert_eq!(pauses, [250, 500, 1000, 1000, 1000, 1000]);
+    }
+    /// LB-10: a probe has its interval for an answer, and half a minute if the interval is longer.
+    #[test]
+    fn lb_10_no_answer_in_time_is_a_failure() {
+        let silent = listener();
+        for (interval, limit) in [(5, 5), (30, 30), (60, 30)] {
+            let now = Instant::now();
+            let mut rounds = rounds(&silent, interval, now);
+            rounds.come_due(now);
+            let late = now + Duration::from_secs(limit);
+            rounds.come_due(late.checked_sub(Duration::from_nanos(1)).unwrap());
+            assert_eq!((rounds.attempts.len(), rounds.news.len()), (1, 0), "an interval of {interval} s");
+            rounds.come_due(late);
+            let failed = Report::Health { up: false, reason: "no answer in time".to_owned() };
+            assert_eq!((rounds.attempts.len(), rounds.news.get(&key("web"))), (0, Some(&failed)));
+            assert_eq!(rounds.tell_at, Some(late + GATHER));
+        }
+    }
+
+    /// LB-10: a target that is no longer wanted is forgotten; one that is asked otherwise keeps what is known of it.
+    #[test]
+    fn lb_10_what_is_known_stays_with_other_settings_and_goes_with_the_target() {
+        let now = Instant::now();
+        let silent = listener();
+        let mut rounds = rounds(&silent, 5, now);
+        rounds.come_due(now);
+        rounds.note(&key("web"), Ok(()), now);
+        let known =
+            |rounds: &Rounds| rounds.asked.get(&key("web")).map(|asked| (asked.health.is_up(), asked.due - now));
+        assert_eq!(known(&rounds), Some((true, Duration::from_secs(5))));
+        let same = rounds.asked[&key("web")].target.clone();
+        rounds.apply([(key("web"), same)].into(), now);
+        assert_eq!(known(&rounds), Some((true, Duration::from_secs(5))), "the same goes on");
+        rounds.apply([(key("web"), silent_target(&silent, 1))].into(), now);
+        assert_eq!(known(&rounds), Some((true, Duration::ZERO)), "with other settings at once");
+        rounds.come_due(now);
+        rounds.apply(BTreeMap::new(), now);
+        assert_eq!((known(&rounds), rounds.attempts.len()), (None, 0));
+        assert_eq!(rounds.news.get(&key("web")), Some(&Report::Gone));
+    }
 }
