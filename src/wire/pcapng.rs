@@ -199,4 +199,22 @@ mod tests {
         // Code 4, six bytes and two that fill up; the end of options; the block's length once more.
         assert_eq!(options, b"\x04\0\x06\0vnet 1\0\0\0\0\0\0\x2c\0\0\0");
     }
+
+    /// Linux's cooked header names the way and the family: LINKTYPE_LINUX_SLL has 0 for a packet to this host, 4 for one from it.
+    #[test]
+    fn a_packet_says_its_way_and_its_family() {
+        for (way, byte, [kind, flag]) in [(PacketWay::In, 0x45, [0, 1]), (PacketWay::Out, 0x60, [4, 2])] {
+            let bytes = [byte; 20];
+            let one = PacketBlock { interface: 2, at: 0, bytes: [&bytes, &[]], len: 20, way, comment: "" };
+            let family = if byte == 0x60 { [0x86, 0xdd] } else { [8, 0] };
+            let header = [&[0, kind, 0xff, 0xfe][..], &[0; 10], &family].concat();
+            assert_eq!(cooked(&one)[..], header);
+            let mut file = Vec::new();
+            packet(&mut file, &one);
+            assert_eq!(file[8..12], [2, 0, 0, 0], "its interface");
+            assert_eq!(file[28..44], header);
+            // The flags are the last option: code 2, four bytes; then the end of options and the block's length.
+            assert_eq!(file[file.len() - 16..file.len() - 4], [2, 0, 4, 0, flag, 0, 0, 0, 0, 0, 0, 0]);
+        }
+    }
 }
