@@ -191,6 +191,8 @@ mod tests {
         assert_eq!(id(&next.numbers, "b"), id(&first, "b"));
         assert_eq!(next.fresh, [id(&next.numbers, "new").expect("it is listed")]);
         assert_eq!(next.numbers.label(id(&first, "b").expect("it was listed")).expect("known").name, "securityRules/B");
+        // The default rules have numbers, too: six of them.
+        assert_eq!([RuleNumbers::default().end(), first.end(), next.numbers.end()], [0, 8, 9]);
     }
 
     #[test]
