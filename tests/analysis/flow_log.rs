@@ -130,6 +130,13 @@ impl Bench {
         records.into_iter().map(read).collect()
     }
 
+    /// How many tuples are written now.
+    fn tuples(&mut self) -> usize {
+        let records = self.logs.cut(START + self.now * 1_000_000);
+        // Each has its protocol and its direction.
+        records.iter().map(|record| record.text.matches(",T,I,").count()).sum()
+    }
+
     /// `RULE TUPLE` of one log, the time from the start of the bench.
     fn lines(&mut self, log: usize) -> Vec<String> {
         let mut lines = Vec::new();
@@ -286,6 +293,33 @@ fn diag_09_a_flow_that_was_refused_or_is_closed_does_not_continue() {
     }
     bench.go_on(&flow);
     assert_eq!(bench.lines(0).len(), 1, "one that goes on");
+}
+
+/// Memory is bounded: one cut has so many tuples, and what is beyond them is counted.
+#[test]
+fn a_cut_has_room_for_a_hundred_thousand_tuples() {
+    const ROOM: u16 = 50_000;
+    let mut bench = Bench::new("\n  - {name: outer, targetResourceId: networkSecurityGroups/outer}\n");
+    let rule = "outer defaultSecurityRules/DenyAllInBound";
+    for port in (0..ROOM).chain(0..ROOM) {
+        bench.note(bench.deny(rule, port));
+    }
+    // An attempt that is denied again is no news.
+    assert_eq!(bench.logs.omitted(), 0);
+    assert_eq!(bench.tuples(), usize::from(ROOM));
+    for from in [50_000, 50_001] {
+        for port in 0..ROOM {
+            let FlowEvent::Denied(mut denial) = bench.deny(rule, port) else { unreachable!() };
+            denial.tuple.src_port = from;
+            bench.note(FlowEvent::Denied(denial));
+        }
+    }
+    assert_eq!(bench.logs.omitted(), 0, "as many as there is room for");
+    bench.note(bench.deny(rule, 1));
+    assert_eq!(bench.logs.omitted(), 1, "every attempt counts as the first where none can be remembered");
+    assert_eq!(bench.tuples(), 2 * usize::from(ROOM));
+    bench.note(bench.deny(rule, 1));
+    assert_eq!((bench.logs.omitted(), bench.tuples()), (1, 1), "the next cut has room again");
 }
 
 #[test]
