@@ -1,6 +1,7 @@
 //! The built program as scripts meet it: what it prints, where, and its exit code. No lab, no root.
 
 mod effective;
+mod listings;
 mod reach;
 
 use std::collections::BTreeSet;

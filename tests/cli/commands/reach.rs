@@ -98,3 +98,44 @@ fn reach_diff_notices_a_bypassed_appliance() {
     let words: Vec<_> = row.iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).collect();
     assert_eq!(words, ["reroutes", "web", "db", "everything", "through nva, back directly", "directly"]);
 }
+
+/// Traffic of a pair is in one row where it fares alike: the same change for another reason has a row of its own.
+#[test]
+fn reach_diff_has_a_row_for_each_reason() {
+    let rule = |name: &str, priority: u32, direction: &str, port: u32| {
+        format!(
+            "{{name: {name}, priority: {priority}, direction: {direction}, access: Deny, protocol: Tcp, \
+             sourceAddressPrefix: '*', sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '{port}'}}"
+        )
+    };
+    let network = |outbound: &[String], inbound: &[String]| {
+        format!(
+            "
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.0.0.0/16]
+    subnets: [{{name: s, addressPrefix: 10.0.1.0/24}}]
+networkSecurityGroups:
+  - {{name: out, securityRules: [{}]}}
+  - {{name: in, securityRules: [{}]}}
+virtualMachines:
+  - {{name: web, networkInterfaces: [{{subnet: v/s, networkSecurityGroup: out}}]}}
+  - {{name: db, networkInterfaces: [{{subnet: v/s, networkSecurityGroup: in}}]}}
+",
+            outbound.join(", "),
+            inbound.join(", ")
+        )
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let old = directory.path().join("old.yaml");
+    fs::write(&old, network(&[], &[])).unwrap();
+    let outbound = [rule("a", 100, "Outbound", 80), rule("c", 102, "Outbound", 82)];
+    let new = network(&outbound, &[rule("b", 101, "Inbound", 81)]);
+    let answer = about(&new, &format!("reach web db -t {} --diff FILE -o tsv", old.display()));
+    let rows: Vec<Vec<&str>> = answer.stdout.lines().map(|line| line.split('\t').collect()).collect();
+    let from_web: Vec<_> = rows.iter().filter(|row| row[1] == "web").map(|row| [row[0], row[3], row[5]]).collect();
+    let expected =
+        [["closes", "tcp/80 tcp/82", "NsgOutbound at web/eth0"], ["closes", "tcp/81", "NsgInbound at db/eth0"]];
+    assert_eq!(from_web, expected, "{}{}", answer.stdout, answer.stderr);
+}
