@@ -62,6 +62,29 @@ fn every_example_loads_without_error_or_warning() {
     }
 }
 
+/// What a stranger's file would run, or write where it likes, is left out as a whole: of machines and their guests' rules, the
+/// internet, sites, private clouds, tests and logs.
+#[test]
+fn a_network_without_code_runs_nothing() {
+    let mut left_out = Vec::new();
+    for path in yaml_files("config") {
+        let text = fs::read_to_string(&path).unwrap();
+        let network = load_with(&text, &file_name(&path), &Existing::default(), &beside(&path)).unwrap().network;
+        let does = |network: &Network| {
+            let filters = network.virtual_machines.iter().filter(|machine| machine.guest_filter.is_some()).count();
+            let logs = network.flow_logs.iter().filter(|log| log.outside().is_some()).count();
+            [network.programs().count(), network.programs_of_tests().count(), filters, logs]
+        };
+        left_out.push(does(&network));
+        let without = network.without_code();
+        assert_eq!(does(&without), [0; 4], "{}", path.display());
+        assert_eq!(without.clone().without_code(), without, "{}", path.display());
+    }
+    for kind in 0..4 {
+        assert!(left_out.iter().any(|found| found[kind] > 0), "no example has kind {kind}: {left_out:?}");
+    }
+}
+
 const ONE_NETWORK: &str = "name: l\nvirtualNetworks: [{name: v, location: westeurope, addressSpace: [10.0.0.0/16]}]\n";
 
 /// UDR-05, LIM-15 and the bounds of a file: the last that fits, and the first that does not.
