@@ -255,7 +255,8 @@ fn write_next(next: &Path, before: Option<&File>, length: u64, record: &str) -> 
 fn end_of_records(file: &File, length: u64) -> io::Result<u64> {
     let last_line = LAST_LINE.len() as u64;
     let mut tail = [0; LAST_LINE.len()];
-    if length >= FIRST_LINE.len() as u64 + last_line {
+    // Without any record its end would not be the end of one.
+    if length > FIRST_LINE.len() as u64 + last_line {
         file.read_exact_at(&mut tail, length - last_line)?;
         if tail == LAST_LINE.as_bytes() {
             return Ok(length - last_line);
@@ -350,6 +351,34 @@ mod tests {
             assert!(records.len() <= 3 && records.is_sorted(), "torn at {torn}: {records:?}");
         }
         assert_eq!(append(&path, "4").unwrap(), 3, "a comma, a newline and the record");
+    }
+
+    #[test]
+    fn a_file_without_records_gets_its_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file.json");
+        for text in ["", FIRST_LINE, &format!("{FIRST_LINE}{LAST_LINE}")] {
+            fs::write(&path, text).unwrap();
+            append(&path, "1").unwrap();
+            assert_eq!(read(&path), [1], "{text:?}");
+        }
+    }
+
+    /// A log goes on where its name, in any case, and its place stay; its counters then go on, too.
+    #[test]
+    fn a_log_is_the_same_by_its_name_and_its_place() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let named = |name: &str, storage: &Path| LogFiles { name: name.to_owned(), ..files(storage, None, 1 << 20) };
+        let mut before = named("log", dir.path());
+        let is_same = |next: &LogFiles| before.continues_in(next);
+        assert!(is_same(&named("LOG", dir.path())));
+        assert!(!is_same(&named("LOG", other.path())));
+        assert!(!is_same(&named("logs", dir.path())));
+        before.put(&record(0, "1"), 0);
+        before.end_cut();
+        let mut next = named("LOG", dir.path());
+        next.take_over(&before);
+        assert_eq!((next.records(), next.lost(), next.error()), (1, 0, None));
     }
 
     /// Its first and last line are part of a file.

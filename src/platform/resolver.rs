@@ -109,6 +109,32 @@ fn reverse(address: IpAddr) -> String {
 mod tests {
     use super::*;
 
+    /// Servers answer in any order, with other records between, and in any case.
+    #[test]
+    fn an_answer_says_its_records_of_the_kind_in_order() {
+        let asked = question("www.example.org", RecordType::A).unwrap();
+        let message = Message::from_octets(&asked[..]).unwrap();
+        let mut answer = MessageBuilder::new_vec().start_answer(&message, Rcode::NOERROR).unwrap();
+        let name: Name<Vec<u8>> = "www.example.org".parse().unwrap();
+        let other: Name<Vec<u8>> = "Web.example.org".parse().unwrap();
+        answer.push((&name, 60, domain::rdata::Cname::new(other.clone()))).unwrap();
+        for last in [9, 1, 5] {
+            answer.push((&other, 60, domain::rdata::A::from_octets(10, 0, 0, last))).unwrap();
+        }
+        let said = read(&answer.finish()).unwrap();
+        assert_eq!(
+            (said.code.as_str(), said.records),
+            ("NOERROR", vec!["10.0.0.1".into(), "10.0.0.5".into(), "10.0.0.9".into()])
+        );
+        let asked = question("10.0.0.1", RecordType::Ptr).unwrap();
+        let message = Message::from_octets(&asked[..]).unwrap();
+        let mut answer = MessageBuilder::new_vec().start_answer(&message, Rcode::NXDOMAIN).unwrap();
+        let owner = message.sole_question().unwrap();
+        answer.push((owner.qname(), 60, domain::rdata::Ptr::new(other))).unwrap();
+        let said = read(&answer.finish()).unwrap();
+        assert_eq!((said.code.as_str(), said.records), ("NXDOMAIN", vec!["web.example.org".into()]));
+    }
+
     #[test]
     fn an_address_is_asked_by_its_reverse_name() {
         assert_eq!(reverse("10.1.2.3".parse().unwrap()), "3.2.1.10.in-addr.arpa");

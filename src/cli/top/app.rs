@@ -314,6 +314,25 @@ mod tests {
         app
     }
 
+    /// Control-C always ends it; other keys with Control, and `c` alone, do not.
+    #[test]
+    fn control_c_ends_it_wherever_one_is() {
+        let with = |code, modifiers| KeyEvent::new(code, modifiers);
+        let control_c = with(KeyCode::Char('c'), KeyModifiers::CONTROL);
+        for keys in ["", "/ab", "\n"] {
+            let mut app = app(3);
+            press(&mut app, keys);
+            for other in [
+                with(KeyCode::Char('x'), KeyModifiers::CONTROL),
+                with(KeyCode::Char('c'), KeyModifiers::NONE),
+                with(KeyCode::Char('c'), KeyModifiers::SHIFT),
+            ] {
+                assert!(!matches!(app.press(other), Some(Wish::Quit)), "{other:?} after {keys:?}");
+            }
+            assert!(matches!(app.press(control_c), Some(Wish::Quit)), "after {keys:?}");
+        }
+    }
+
     #[test]
     fn keys_sort_filter_and_open() {
         let mut app = app(30);
