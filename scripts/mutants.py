@@ -8,6 +8,8 @@ tests/README.md.
 
 import argparse
 import collections
+import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -18,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -27,8 +30,9 @@ BUILD = ROOT / "target"
 
 # Real labs: they take minutes, and only what the others let through is left for them.
 SYSTEM = {"netns", "conformance", "rootless", "engine"}
-# So many of their tests are run together: a fault costs those that reach it, not all.
-TOGETHER = 8
+# These have labs too, though few. Labs disturb each other: no two of such runs go on at once.
+LABS = SYSTEM | {"docs live", "hostile"}
+ALONE = threading.Lock()
 # Others' programs, measurements, and what reads the source as text.
 LEFT_OUT = {"architecture", "soak", "alloc", "bgp_interop"}
 
@@ -229,24 +233,26 @@ def programs(system, only):
 
 
 def runs(name, path):
-    """A quick program is run module by module, the tests of a slow one a few at a time."""
-    lab = name in SYSTEM
+    """A program is run module by module: a fault costs those that reach it, not all."""
     listed = subprocess.run([path, "--list", "--format", "terse"], cwd=COPY, capture_output=True, text=True).stdout
     tests = [line.removesuffix(": test") for line in listed.splitlines() if line.endswith(": test")]
     # Only libtest takes several names.
     if not all("::" in test or test.isidentifier() for test in tests):
-        return [Run(name, path, (), lab)]
-    if lab:
-        few = [tests[at : at + TOGETHER] for at in range(0, len(tests), TOGETHER)]
-        return [Run(f"{name} {some[0]}", path, ("--exact", *some), lab) for some in few]
+        return [Run(name, path, (), name in LABS)]
     modules = collections.defaultdict(list)
     for test in tests:
         modules[test.split("::")[0] if "::" in test else ""].append(test)
-    return [Run(f"{name} {module}".strip(), path, ("--exact", *some), lab) for module, some in modules.items()]
+    named = {f"{name} {module}".strip(): some for module, some in modules.items()}
+    return [Run(run, path, ("--exact", *some), name in LABS or run in LABS) for run, some in named.items()]
 
 
 def passes(run, fault, limit, reached=None):
     """Whether tests pass with a fault; a program that does not end does not."""
+    with ALONE if run.lab else contextlib.nullcontext():
+        return ends_well(run, fault, limit, reached)
+
+
+def ends_well(run, fault, limit, reached):
     environment = dict(os.environ, VNET_FAULT=str(fault), CARGO_MANIFEST_DIR=str(COPY), RUST_BACKTRACE="0")
     if reached:
         environment["VNET_FAULTS_REACHED"] = str(reached)
@@ -264,41 +270,76 @@ def passes(run, fault, limit, reached=None):
         return program.returncode == 0
 
 
-def reach(tests):
-    """Runs all without a fault: how long each takes, and the numbers of the faults on lines that it reaches, the quickest first."""
+def reach(tests, jobs):
+    """Runs all without a fault: how long each takes, and the numbers of the faults on lines that it reaches.
+
+    First are those that reach few faults in little time: they are about these faults.
+    """
     durations, reached = {}, {}
-    for run in (run for name, path in tests.items() for run in runs(name, path)):
+
+    def measure(run):
         with tempfile.TemporaryDirectory() as folder:
             # Rootless labs write here too.
             os.chmod(folder, 0o777)
             began = time.monotonic()
-            if passes(run, 0, 1800, folder):
+            if not passes(run, 0, 1800, folder):
+                run = without_failing(run)
+                began = time.monotonic()
+            # Without names `--exact` means all tests.
+            if run.words != ("--exact",) and passes(run, 0, 1800, folder):
                 durations[run] = time.monotonic() - began
                 # A file for each process, a byte for each fault.
                 seen = [path.read_bytes() for path in pathlib.Path(folder).iterdir()]
                 reached[run] = {number for one in seen for number, byte in enumerate(one) if byte}
             else:
                 print(f"left out: {run.name} fails without any fault", flush=True)
-    order = sorted(durations, key=durations.get)
+
+    together(jobs, measure, [run for name, path in tests.items() for run in runs(name, path)])
+    order = sorted(durations, key=lambda run: durations[run] * len(reached[run]))
     print("runs: " + ", ".join(f"{run.name} {durations[run]:.0f} s" for run in order), flush=True)
     return durations, {run: reached[run] for run in order}
 
 
-def left(faults, tests, kind):
-    """Tries each fault with the tests that reach it; returns those that all of them let through."""
-    durations, reached = reach(tests)
+def left(faults, tests, kind, jobs, most=None):
+    """Tries each fault with the tests that reach it, or so many of them; returns those that they let through."""
+    durations, reached = reach(tests, jobs)
     survivors = {}
-    for number, fault in faults.items():
-        began = time.monotonic()
+
+    def attempt(number):
+        fault, began = faults[number], time.monotonic()
         reaching = [run for run in reached if number in reached[run]]
-        by = next((run for run in reaching if not passes(run, number, durations[run] * 5 + 30)), None)
+        by = next((run for run in reaching[:most] if fails_twice(run, number, durations[run] * 5 + 30)), None)
         if by is None:
             survivors[number] = fault
-        word = f"caught by {by.name}" if by else f"SURVIVED {', '.join(run.name for run in reaching) or 'unreached'}"
+        word = f"caught by {by.name}" if by else f"SURVIVED {', '.join(run.name for run in reaching[:most]) or 'unreached'}"
         print(f"{number} {word}, {time.monotonic() - began:.0f} s: {fault.file}:{fault.line + 1}: {fault.after[1]}  =>  "
               f"{fault.after[2] or 'left out'}", flush=True)
+
+    together(jobs, attempt, faults)
     print(f"{kind}: caught {len(faults) - len(survivors)} of {len(faults)}", flush=True)
-    return survivors
+    return {number: survivors[number] for number in sorted(survivors)}
+
+
+def without_failing(run):
+    """The same run without its tests that fail where there is no fault, on a busy machine those with limits of time."""
+    environment = dict(os.environ, CARGO_MANIFEST_DIR=str(COPY))
+    output = subprocess.run([run.path, *run.words], cwd=COPY, env=environment, stdin=subprocess.DEVNULL, timeout=1800, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    failing = re.findall(r"^test (\S+) \.\.\. FAILED$", output, re.MULTILINE)
+    print("".join(f"left out: {name} fails without any fault\n" for name in failing), end="", flush=True)
+    return run._replace(words=tuple(word for word in run.words if word not in failing))
+
+
+def fails_twice(run, fault, limit):
+    """Whether tests fail with a fault, and not by chance."""
+    return not passes(run, fault, limit) and not passes(run, fault, limit)
+
+
+def together(jobs, work, items):
+    """Does the work for all items, so many at a time."""
+    with concurrent.futures.ThreadPoolExecutor(jobs) as threads:
+        for done in concurrent.futures.as_completed([threads.submit(work, item) for item in items]):
+            done.result()
 
 
 def main():
@@ -308,7 +349,9 @@ def main():
     parser.add_argument("--only", help="files with a path that matches this expression")
     parser.add_argument("--faults", type=lambda numbers: set(map(int, numbers.split(","))), help="these numbers of the sample")
     parser.add_argument("--tests", type=lambda names: names.split(","), help="these test programs, and the unit tests")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="so many faults at a time; real labs one by one (cores)")
     parser.add_argument("--system", action="store_true", help="try what is left with real labs too (root; minutes a fault)")
+    parser.add_argument("--labs", type=int, help="so many modules with real labs for a fault, those first that reach few others")
     parser.add_argument("--list", action="store_true", help="print the sample and do nothing else")
     arguments = parser.parse_args()
     wanted = sample(arguments.count * 2, arguments.seed, arguments.only)
@@ -322,9 +365,11 @@ def main():
     faults = {number: fault for number, fault in faults.items() if not arguments.faults or number in arguments.faults}
     tests = programs(arguments.system, arguments.tests)
     print(f"{len(faults)} faults in one build, {time.monotonic() - began:.0f} s", flush=True)
-    survivors = left(faults, {name: path for name, path in tests.items() if name not in SYSTEM}, "the quick programs")
+    survivors = left(faults, {name: path for name, path in tests.items() if name not in SYSTEM}, "the quick programs",
+                     arguments.jobs)
     if arguments.system:
-        survivors = left(survivors, {name: path for name, path in tests.items() if name in SYSTEM}, "real labs")
+        survivors = left(survivors, {name: path for name, path in tests.items() if name in SYSTEM}, "real labs", 1,
+                         arguments.labs)
     all_of = collections.Counter(module_of(fault.file) for fault in faults.values())
     missed = collections.Counter(module_of(fault.file) for fault in survivors.values())
     print("by module: " + ", ".join(f"{name} {all_of[name] - missed[name]}/{all_of[name]}" for name in sorted(all_of)))
