@@ -83,3 +83,24 @@ fn direction(tuple: &[u8], protocol: u8) -> Option<Direction> {
     };
     Some(Direction { protocol, src: (address(1, 3)?, from), dst: (address(2, 4)?, to) })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let [a, b]: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|address| address.parse().unwrap());
+        let [six, seven]: [IpAddr; 2] = ["fd00::6", "fd00::7"].map(|address| address.parse().unwrap());
+        let flows = [
+            Direction { protocol: 6, src: (a, 1000), dst: (b, 80) },
+            Direction { protocol: 17, src: (six, 1000), dst: (seven, 53) },
+            Direction { protocol: ICMP, src: (a, 7), dst: (b, 7) },
+            Direction { protocol: ICMPV6, src: (six, 7), dst: (seven, 7) },
+        ];
+        for flow in flows {
+            assert_eq!(direction(&tuple(&flow), flow.protocol), Some(flow));
+        }
+    }
+}

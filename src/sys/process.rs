@@ -268,6 +268,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_end_is_waited_for_as_long_as_asked() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let process = ProcessId::of(child.id()).unwrap();
+        assert!(!process.wait_end(Duration::from_millis(1)).unwrap(), "it waits for words");
+        drop(child.stdin.take());
+        assert!(process.wait_end(Duration::from_secs(10)).unwrap());
+        child.wait().unwrap();
+    }
+
+    #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let stat = Stat::parse("7 (a) b) S 1 8 9 0 -1 4 0 0 0 0 3 4 0 0 20 0 1 0 4242 1 1").unwrap();
         assert_eq!((stat.start_time, stat.group, stat.has_terminal, stat.ended), (4242, 8, false, false));

@@ -193,6 +193,38 @@ fn vpn_33_a_client_goes_over_only_to_what_is_there() {
     );
 }
 
+/// VPN-33, ER-02: what an outage takes down, and for each place, named once, the paths that remain.
+#[test]
+fn vpn_33_er_02_each_place_is_told_what_remains() {
+    let with_circuit = TWO_INSTANCES
+        .replace("localNetworkGateways:", "  - {name: er, gatewayType: ExpressRoute, virtualNetwork: v}
+expressRouteCircuits:
+  - name: london
+    peerings: [{peeringType: AzurePrivatePeering, peerASN: 65020, primaryPeerAddressPrefix: 172.30.0.0/30, secondaryPeerAddressPrefix: 172.30.0.4/30, vlanId: 10}]
+localNetworkGateways:")
+        .replace("sites:", "  - {name: v-london, connectionType: ExpressRoute, virtualNetworkGateway1: er, peer: london}
+sites:
+  - {name: office, expressRouteCircuits: [london], addressSpace: [192.168.90.0/24]}");
+    let network = config::load(&with_circuit, "circuit.yaml").unwrap().network;
+    for (away, lost, remains) in [
+        (&["gw"][..], &["v-a", "v-b"][..], &[("dc", "v-a#2"), ("old", "v-b#2")][..]),
+        (&["gw", "gw#2"], &["v-a", "v-a#2", "v-b", "v-b#2"], &[("dc", ""), ("old", "")]),
+        (&["london-primary"], &["london-primary"], &[("office", "london-secondary")]),
+        (
+            &["london-primary", "london-secondary"],
+            &["v-london", "london-primary", "london-secondary"],
+            &[("office", "")],
+        ),
+    ] {
+        let away_now: Vec<_> = away.iter().map(|name| (*name).to_owned()).collect();
+        let (down, detours) = outage(&network, &down(away), &away_now);
+        assert_eq!(down, lost, "without {away:?}");
+        let detours: Vec<_> = detours.iter().map(|detour| (detour.to.as_str(), detour.by.join(" "))).collect();
+        let remains: Vec<_> = remains.iter().map(|(to, by)| (*to, (*by).to_owned())).collect();
+        assert_eq!(detours, remains, "without {away:?}");
+    }
+}
+
 /// SYS-09a: of two tunnels over one instance each is a row, of equal address.
 #[test]
 fn sys_09a_two_tunnels_over_one_instance_are_two_equal_rows() {

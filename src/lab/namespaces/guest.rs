@@ -170,9 +170,8 @@ fn apply_settings(forwarding: bool) -> io::Result<()> {
     }
     // Every user may ping. In a user namespace only its one group can be named.
     set("ipv4/ping_group_range", "0 2147483647").or_else(|_| set("ipv4/ping_group_range", "0 0"))?;
-    if forwarding {
-        write_forwarding(true)?;
-    }
+    // A new namespace forwards if the computer does (`net.core.devconf_inherit_init_net`), as one with Docker does.
+    write_forwarding(forwarding)?;
     let mut netlink = Netlink::open()?;
     let lo = netlink.link("lo")?;
     netlink.up(lo)
@@ -184,4 +183,33 @@ fn write_forwarding(forwarding: bool) -> io::Result<()> {
     // The kernel takes a host for willing to be redirected (RFC 1122) whenever it stops being a router.
     set("ipv4/conf/all/accept_redirects", "0")?;
     set("ipv6/conf/all/forwarding", value)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::sys::caps::{self, CapabilitySet};
+
+    /// NIC-05: whatever the computer does.
+    #[test]
+    fn nic_05_only_a_guest_that_should_forwards() {
+        let permitted = caps::has(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN);
+        assert!(permitted || std::env::var("CI").is_err(), "not permitted to make namespaces");
+        if !permitted {
+            return;
+        }
+        for forwarding in [false, true] {
+            for inherited in ["0", "1"] {
+                let namespace = Netns::create().unwrap();
+                let settled = || {
+                    set("ipv4/ip_forward", inherited).unwrap();
+                    apply_settings(forwarding).unwrap();
+                    std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap()
+                };
+                let forwards = namespace.run(settled).unwrap() == "1\n";
+                assert_eq!(forwards, forwarding, "{inherited} before");
+            }
+        }
+    }
 }

@@ -163,6 +163,8 @@ mod tests {
         }
         assert_eq!(read("2026-01-01T00:00:00Z").expect("valid"), NOW);
         assert_eq!(read("20260101T000000Z").expect("valid"), NOW);
+        assert_eq!(read("2026-01-01").expect("valid"), NOW);
+        assert!(["2026", "2026-01", "2026-13-01", "2026-01-32"].iter().all(|short| read(short).is_err()));
         assert_eq!(shown(read("2024-02-29 13:05:09Z").expect("valid"), "yyyyMMdd-hmm"), "20240229-105");
     }
 
