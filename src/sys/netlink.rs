@@ -507,3 +507,36 @@ fn family(address: IpAddr) -> AddressFamily {
         IpAddr::V6(_) => AddressFamily::Inet6,
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::sys::caps::{self, CapabilitySet};
+
+    #[test]
+    fn a_watch_tells_what_went_down_and_not_what_is_new() {
+        let permitted = caps::has(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN);
+        assert!(permitted || std::env::var("CI").is_err(), "not permitted to make namespaces");
+        if !permitted {
+            return;
+        }
+        let namespace = Netns::create().unwrap();
+        let inside = || {
+            let (watch, mut netlink) = (LinkWatch::open().unwrap(), Netlink::open().unwrap());
+            assert_eq!(watch.take(), None);
+            netlink.add_pair("a", "b", &namespace).unwrap();
+            assert_eq!(watch.take(), Some(Vec::new()), "new and not up");
+            let [a, b] = ["a", "b"].map(|name| netlink.link(name).unwrap());
+            for link in [a, b] {
+                netlink.up(link).unwrap();
+            }
+            assert_eq!(watch.take(), Some(Vec::new()), "up");
+            netlink.down(a).unwrap();
+            netlink.up(a).unwrap();
+            assert_eq!(watch.take(), Some(vec![a]), "up again");
+            assert_eq!(watch.take(), None);
+        };
+        namespace.run(inside).unwrap();
+    }
+}
