@@ -224,20 +224,13 @@ fn on_thread(work: Box<dyn FnOnce() + Send + '_>) -> io::Result<()> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use super::super::caps::{self, CapabilitySet};
+    use super::super::caps;
     use super::super::netlink::Netlink;
     use super::*;
 
-    /// Namespaces need CAP_SYS_ADMIN; where everything must be tested, its absence is a failure.
-    fn permitted() -> bool {
-        let permitted = caps::has(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN);
-        assert!(permitted || std::env::var("CI").is_err(), "not permitted to make namespaces");
-        permitted
-    }
-
     #[test]
     fn a_namespace_has_its_own_devices_and_routes() {
-        if !permitted() {
+        if !caps::permit_namespaces() {
             return;
         }
         let ns = Netns::create().unwrap();
@@ -259,7 +252,7 @@ mod tests {
 
     #[test]
     fn no_other_namespace_is_taken_for_one_that_is_recognised() {
-        if !permitted() {
+        if !caps::permit_namespaces() {
             return;
         }
         let path = |ns: &Netns| format!("/proc/self/fd/{}", ns.file.as_raw_fd());
@@ -276,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_name_comes_and_goes() {
-        if !permitted() {
+        if !caps::permit_namespaces() {
             return;
         }
         // In a mount namespace of its own, so that nothing is left when it fails.
