@@ -395,8 +395,8 @@ impl Netlink {
     }
 }
 
-/// Reports that devices of its namespace have changed, but not how: the reader asks. Only that one went down is
-/// told, since it may be up again by then. Readable when there is something to report.
+/// Reports that devices of its namespace have changed, but not how: the reader asks. It names only devices that went
+/// down, which may be up again by then. Readable when there is something to report.
 #[derive(Debug)]
 pub struct LinkWatch(Socket);
 
@@ -432,7 +432,7 @@ impl AsFd for LinkWatch {
     }
 }
 
-/// The device whose going down a report is about. A new one is not up either, but all of its flags are new.
+/// The device that a report says went down. A new device is not up either, but its report marks all flags as changed.
 fn went_down(report: &[u8; REPORT]) -> Option<Link> {
     let word = |at: usize| u32::from_ne_bytes([report[at], report[at + 1], report[at + 2], report[at + 3]]);
     let (kind, index, flags, changed) = (u16::from_ne_bytes([report[4], report[5]]), word(20), word(24), word(28));

@@ -174,8 +174,8 @@ fn no_packet_overtakes_another_when_a_flow_moves() {
                         echo.client.send(&number.to_be_bytes()).unwrap();
                     }
                 }
-                // Now and then the router must have done all, or the flow moves though it has not; and now and then be at
-                // it. A receiver that is late loses some.
+                // Now and then the router must have forwarded all: a flow that never empties its queue moves all the same. A
+                // receiver that is late loses datagrams.
                 let pause = sent.load(Ordering::Relaxed) / BURST % 11;
                 thread::sleep(Duration::from_micros(100 * pause));
                 let began = Instant::now();

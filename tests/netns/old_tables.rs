@@ -1,4 +1,4 @@
-//! Changes under traffic: once a change is reported, no packet goes by the tables before it.
+//! Changes under traffic: once a change is reported, the old tables decide on no packet.
 //!
 //! `VNET_APPLIES=1000` makes as many changes.
 

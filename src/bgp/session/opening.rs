@@ -72,8 +72,8 @@ impl Session {
         })
     }
 
-    /// Whether the other connection will stay, as far as its OPEN tells: an OPEN on this one could make the peer give up what is
-    /// established here.
+    /// Whether the other connection stays, as far as its OPEN tells. An OPEN on this one could make the peer close the other,
+    /// which may be established here.
     pub(super) fn is_late(&self, side: Side) -> bool {
         let other = self.connection(side.other()).and_then(|connection| connection.agreed.as_ref());
         other.is_some_and(|agreed| self.stays(side, &agreed.peer) == Some(false))

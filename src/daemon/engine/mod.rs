@@ -349,8 +349,8 @@ impl Engine {
         Ok(watch)
     }
 
-    /// Returns once every packet that has left by now is with the watches and captures that want it: a worker tells them
-    /// at the end of a batch, and its receiver may be faster.
+    /// Returns once watches and captures have every packet that has left by now. A worker hands packets to them at the
+    /// end of a batch; the receiver of a packet may be faster.
     pub fn finish_batches(&self) {
         // Workers that have ended tell no more.
         let _ = self.workers.refresh();
