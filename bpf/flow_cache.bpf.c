@@ -10,8 +10,8 @@
 // by a new number. Whatever is not plain goes up: fragments, options, other protocols, packets that begin or end a
 // connection, checksums that nothing vouches for, sizes over the receiver's MTU. Of ICMP, only echoes are carried.
 //
-// An entry says what the packets look like at the receiver: addresses and ports may be others there. Checksums follow by
-// differences that the daemon has worked out.
+// An entry says what the packets look like at the receiver: addresses and ports may be others there, and gateways on the
+// way count hops. Checksums follow by differences that the daemon has worked out.
 //
 // No packet overtakes those of its flow that went up before. A new entry waits: its packets still go up, each with a mark
 // in place of its Ethernet destination, and the daemon reports the marks that it has passed on. Once that is the last
@@ -70,7 +70,8 @@ struct flow {
 	__be16 src_port, dst_port;
 	__u32 address_sum, port_sum; // What each adds to a checksum; 0: they are the key's.
 	__u8 translated; // The receiver's view differs from the key.
-	__u8 zeros[3];
+	__u8 hops; // By how many the receiver's TTL is less.
+	__u8 zeros[2];
 	__be32 expects; // The number that TCP's sender has acknowledged last.
 	__u32 zero_at_end;
 };
@@ -158,6 +159,15 @@ struct map MESSAGE SEC("maps") = {
 	.type = BPF_MAP_TYPE_PERCPU_ARRAY,
 	.key_size = sizeof(__u32),
 	.value_size = sizeof(struct message),
+	.max_entries = 1,
+};
+
+// The program that carries. The kernel empties this map with its last descriptor, which the daemon has: without it
+// nothing is forwarded.
+struct map CARRIES SEC("maps") = {
+	.type = BPF_MAP_TYPE_PROG_ARRAY,
+	.key_size = sizeof(__u32),
+	.value_size = sizeof(__u32),
 	.max_entries = 1,
 };
 
@@ -473,8 +483,33 @@ static __always_inline bool translate(struct __sk_buff *skb, const struct flow *
 	return true;
 }
 
-SEC("classifier/from_guest")
-int from_guest(struct __sk_buff *skb)
+// As the gateways on the way do: less than the packet's TTL, which the daemon has compared.
+static __always_inline bool count_hops(struct __sk_buff *skb, const struct flow *flow, const struct packet *p)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+	if (p->key.version == 4) {
+		struct iphdr *ip = data + ETHERNET;
+		__u16 *word = (void *)&ip->ttl;
+		__u16 before;
+
+		if ((void *)(ip + 1) > end)
+			return false;
+		before = *word;
+		ip->ttl -= flow->hops;
+		ip->check = ~fold((__u64)(__u16)~ip->check + (__u16)~before + *word);
+	} else {
+		struct ipv6hdr *ip = data + ETHERNET;
+
+		if ((void *)(ip + 1) > end)
+			return false;
+		ip->hop_limit -= flow->hops;
+	}
+	return true;
+}
+
+SEC("classifier/carry")
+int carry(struct __sk_buff *skb)
 {
 	struct packet p = {};
 	struct flow *flow;
@@ -531,6 +566,8 @@ int from_guest(struct __sk_buff *skb)
 		copy(skb, flow, &p);
 	if (flow->translated && !translate(skb, flow, &p))
 		return TC_ACT_SHOT;
+	if (flow->hops && !count_hops(skb, flow, &p))
+		return TC_ACT_SHOT;
 	if (p.expects)
 		flow->expects = p.expects;
 	flow->last = now;
@@ -538,6 +575,13 @@ int from_guest(struct __sk_buff *skb)
 	__sync_fetch_and_add(&flow->bytes, p.len);
 	__sync_fetch_and_add(&flow->wire_bytes, p.len + (segments - 1) * headers);
 	return bpf_redirect_peer(flow->out, 0);
+}
+
+SEC("classifier/from_guest")
+int from_guest(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &CARRIES, 0);
+	return TC_ACT_SHOT;
 }
 
 SEC("classifier/from_daemon")

@@ -140,8 +140,12 @@ pub struct Followed<'a> {
     pub sent: &'a Tuple,
     pub sender: NicId,
     pub receiver: NicId,
+    /// Whether each end keeps records: sites and the Internet do not.
+    pub recorded: [bool; 2],
     /// The mapping that it followed.
     pub mapping: Option<MappingSide>,
+    /// Gateways on the way, each of which counts a hop.
+    pub hops: u8,
 }
 
 /// Observes the pipeline. An observer that does nothing, such as [`Quiet`], compiles to nothing.

@@ -340,16 +340,24 @@ pub enum CircuitTransit {
 }
 
 impl Network {
-    /// What device an attachment gets if machines get devices of this kind. The kernel carries flows of machines'
-    /// interfaces and the Internet's alone. In a namespace that exists already, the file must ask for a kind of device.
+    /// What device an attachment gets if machines get devices of this kind. The kernel carries flows of machines, the
+    /// Internet, and what is at the ends of tunnels and circuits. In a namespace that exists already, the file must ask for
+    /// a kind of device.
     pub fn device_kind(&self, attachment: Attachment, machines: DeviceKind) -> DeviceKind {
         let is_pair = match attachment {
             Attachment::Nic(nic) => {
                 let attach = self.nic(nic).attach.as_ref();
                 attach.is_none() || self.emulation.device.is_some()
             }
-            Attachment::Internet => true,
-            _ => false,
+            Attachment::Internet | Attachment::Tunnel(_) | Attachment::CircuitLink(..) | Attachment::Segment(..) => {
+                true
+            }
+            Attachment::Vnet(_)
+            | Attachment::Gateway(_)
+            | Attachment::Platform(_)
+            | Attachment::Edge(_)
+            | Attachment::RouteServer(_)
+            | Attachment::CloudRouter(..) => false,
         };
         if machines == DeviceKind::Veth && !is_pair { DeviceKind::Tun } else { machines }
     }

@@ -4,7 +4,8 @@
 //! receiver's namespace at once, and every other packet to a TAP that workers read. `bpf/flow_cache.bpf.c` is the
 //! program; its object is part of this binary. What is in the map is its caller's business.
 //!
-//! Only this process holds programs, maps and the devices' namespace, so all go with it, however it ends. Loading needs
+//! Only this process holds programs, maps and the devices' namespace, so all go with it, however it ends. The kernel takes
+//! a quarter of a second to remove devices; the program that carries is gone with the last descriptor of its map. Loading needs
 //! `CAP_BPF` and `CAP_NET_ADMIN` outside of any user namespace; descriptors that are open need no right. Of what the
 //! programs call, `bpf_ktime_get_coarse_ns` came last, with Linux 5.11.
 
@@ -96,7 +97,9 @@ pub struct Flow {
     pub port_sum: u32,
     /// Not zero if the receiver sees another tuple than the key's.
     pub translated: u8,
-    pub zeros: [u8; 3],
+    /// By how many the receiver's TTL is less.
+    pub hops: u8,
+    pub zeros: [u8; 2],
     /// What the sender of TCP has acknowledged last, in network byte order; zero before.
     pub expects: [u8; 4],
     pub zero_at_end: u32,
@@ -136,6 +139,8 @@ impl Mark {
 #[derive(Debug)]
 pub struct FlowCache {
     copies: Mutex<FlowCopies>,
+    /// Without this descriptor the kernel carries nothing.
+    _carries: OwnedFd,
     from_guest: OwnedFd,
     from_daemon: OwnedFd,
     flows: OwnedFd,
@@ -165,13 +170,19 @@ impl FlowCache {
         let mut object = Ebpf::load(OBJECT).map_err(io::Error::other)?;
         let from_guest = program(&mut object, "from_guest")?;
         let from_daemon = program(&mut object, "from_daemon")?;
+        let carry = program(&mut object, "carry")?;
         let map = |name: &str| match object.map(name) {
-            Some(Map::HashMap(map) | Map::Array(map) | Map::RingBuf(map)) => map.fd().as_fd().try_clone_to_owned(),
+            Some(Map::HashMap(map) | Map::Array(map) | Map::RingBuf(map) | Map::ProgramArray(map)) => {
+                map.fd().as_fd().try_clone_to_owned()
+            }
             _ => Err(io::Error::other(format!("no map {name}"))),
         };
         let (flows, epoch, twins) = (map("FLOWS")?, map("EPOCH")?, map("TWINS")?);
         let (passed, missed) = (Words::map(&map("PASSED")?, SLOTS)?, Words::map(&map("MISSED")?, 1)?);
+        let carries = map("CARRIES")?;
+        update(&carries, &0u32, &carry.as_raw_fd())?;
         let cache = Self {
+            _carries: carries,
             copies: Mutex::new(FlowCopies::new(map("COPIES")?)),
             from_guest,
             from_daemon,

@@ -50,11 +50,7 @@ impl OtherEnd {
     /// Looks for the other end of a device, by its name in a namespace. Fails if there is no such device.
     pub fn of(namespace: &Netns, name: &str) -> io::Result<Self> {
         let found = namespace.run(|| Netlink::open()?.find_link(name))??;
-        let peer = found.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::Link(index) => Some(Link(*index)),
-            _ => None,
-        });
-        let (true, Some(peer)) = (is_veth(&found), peer) else { return Ok(Self::NoPair) };
+        let Some(peer) = peer(&found) else { return Ok(Self::NoPair) };
         let number = found.attributes.iter().find_map(|attribute| match attribute {
             LinkAttribute::LinkNetNsId(number) => Some(*number),
             _ => None,
@@ -79,6 +75,12 @@ impl OtherEnd {
 }
 
 impl Netlink {
+    /// The other end of a veth pair, as the namespace that it is in knows it.
+    pub fn other_end(&mut self, name: &str) -> io::Result<Link> {
+        let found = self.find_link(name)?;
+        peer(&found).ok_or_else(|| io::Error::other(format!("{name} is no end of a veth pair")))
+    }
+
     /// The number by which this namespace knows another.
     fn number_of(&mut self, other: &Netns) -> io::Result<Option<i32>> {
         let mut query = NsidMessage::default();
@@ -169,6 +171,14 @@ pub fn hand_to(link: Link) -> io::Result<OwnedFd> {
     let [device, flags] =
         [(1, link.0.cast_signed()), (2, 0)].map(|(register, value)| instruction(0xb7, register, 0, 0, value));
     load(Kind::Classifier, &[device, flags, instruction(0x85, 0, 0, 0, REDIRECT_PEER), instruction(0x95, 0, 0, 0, 0)])
+}
+
+fn peer(found: &LinkMessage) -> Option<Link> {
+    let peer = found.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Link(index) => Some(Link(*index)),
+        _ => None,
+    });
+    peer.filter(|_| is_veth(found))
 }
 
 fn is_veth(link: &LinkMessage) -> bool {

@@ -235,6 +235,7 @@ impl<D: Device> Forwarder<D> {
             };
             if let (Some(leg), Some(from), Some(handover)) = (witness.leg.take(), from, &mut self.handover)
                 && interest != Interest::Packets
+                && (interest == Interest::None || !leg.is_rewritten())
                 && let Some((egress, to)) = fate.egress().and_then(|egress| exit.kernel_port(egress))
             {
                 let copies = interest.copies().map(|most| (self.tapped.last(), most));

@@ -23,11 +23,13 @@ pub(super) struct Leg {
     sent: Tuple,
     delivered: Tuple,
     mapping: Option<MappingSide>,
+    /// As it is sent, and by how many hops less it is delivered.
     ttl: u8,
+    hops: u8,
     /// The packet begins or ends a connection.
     turns: bool,
     ends: [NicId; 2],
-    /// Whether each end keeps records: the Internet does not.
+    /// Whether each end keeps records.
     recorded: [bool; 2],
     ports: [PortId; 2],
 }
@@ -55,17 +57,18 @@ pub(super) struct Offer {
 
 impl Leg {
     /// Its ports are set once they are known.
-    pub(super) fn of(packet: &Packet<'_>, followed: &Followed<'_>, snapshot: &Snapshot) -> Self {
-        let Followed { sent, sender, receiver, mapping } = *followed;
-        let internet = snapshot.edge.as_ref().map(|edge| edge.internet);
+    pub(super) fn of(packet: &Packet<'_>, followed: &Followed<'_>) -> Self {
+        let Followed { sent, sender, receiver, recorded, mapping, hops } = *followed;
         Self {
             sent: *sent,
             delivered: *packet.tuple(),
             mapping,
-            ttl: packet.ttl(),
+            // Its hops are counted already.
+            ttl: packet.ttl() + hops,
+            hops,
             turns: packet.tcp_flags().is_some_and(|flags| flags & TURNS != 0),
             ends: [sender, receiver],
-            recorded: [sender, receiver].map(|nic| Some(nic) != internet),
+            recorded,
             ports: [PortId(0); 2],
         }
     }
@@ -77,6 +80,11 @@ impl Leg {
     /// The flow as its sender sends it.
     pub(super) const fn sent(&self) -> &Tuple {
         &self.sent
+    }
+
+    /// Whether its receiver gets other bytes than its sender sends: a copy of a packet is of those alone.
+    pub(super) fn is_rewritten(&self) -> bool {
+        self.is_translated() || self.hops > 0
     }
 
     /// Whether its receiver sees another tuple.
@@ -180,6 +188,7 @@ impl Offer {
             address_sum: difference([&before.src, &before.dst], [&after.src, &after.dst]),
             port_sum: difference([&before.src_port, &before.dst_port], [&after.src_port, &after.dst_port]),
             translated: leg.is_translated().into(),
+            hops: leg.hops,
             ..Flow::default()
         }
     }
@@ -261,6 +270,7 @@ mod tests {
             delivered: Tuple { src, src_port, ..sent },
             mapping: Some(MappingSide::Inside),
             ttl: 64,
+            hops: 0,
             turns: false,
             ends: [NicId(3), NicId(9)],
             recorded: [false; 2],

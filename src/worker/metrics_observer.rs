@@ -74,7 +74,7 @@ impl Observer for Witness<'_> {
     #[inline]
     fn followed(&mut self, packet: &Packet<'_>, followed: &Followed<'_>) {
         if self.handing_over {
-            self.leg = Some(Leg::of(packet, followed, self.snapshot));
+            self.leg = Some(Leg::of(packet, followed));
         }
     }
 

@@ -5,6 +5,7 @@
 //! a record or a mapping must be the same. Only the ports of shared addresses differ: they are drawn.
 
 mod followed;
+mod gateways;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -216,14 +217,15 @@ impl Side {
         // What segments expect is written without their checksums.
         let vouched = Offload { flags: Offload::DATA_VALID, ..Offload::default() };
         let mut packet = Packet::parse(&mut bytes, vouched).unwrap();
-        let (snapshot, mut walked, before) = (&tables.snapshot, Walked::default(), *packet.tuple());
+        let (snapshot, mut walked) = (&tables.snapshot, Walked::default());
+        let (before, ttl) = (*packet.tuple(), packet.ttl());
         let verdict = match &mut self.paths {
             Some(paths) => paths.process(snapshot, &self.flows, from, now, &mut packet, &mut walked),
             None => process(snapshot, &self.flows, from, now, &mut packet, &mut walked),
         };
         if let Some(report) = walked.1 {
             assert!(matches!(verdict, Verdict::Forward(_)));
-            report.check(snapshot, &self.flows, now, (&before, packet.tuple()));
+            report.check(&self.flows, now, (&before, packet.tuple()), ttl);
             self.followed += 1;
         }
         match verdict {

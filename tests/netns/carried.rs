@@ -1,16 +1,19 @@
-//! Translated flows, echoes and flows through balanced appliances: the kernel carries them as well, without the daemon.
+//! Translated flows, echoes, flows through balanced appliances and through gateways: the kernel carries them as well, without the daemon.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use vnet::sys::netlink::Netlink;
 use vnet::sys::ping::Pinger;
 use vnet::sys::process::{ProcessId, Signal};
 
 use crate::capture_files::captured;
+use crate::gateways::{self, Way};
 use crate::lab::{Lab, NEVER, SOON, eventually};
 use crate::translated::{TOPOLOGY, WAYS, bound, unspecified};
 
@@ -194,13 +197,28 @@ fn a_capture_has_every_packet_of_a_translated_flow() {
         let sent = packets.iter().filter(|one| one["face"] == face && one["way"] == 2 && one["port4"] == port);
         assert_eq!(sent.count(), ASKED, "as their senders sent them");
     }
-    let (file, _folder) = captured(&lab, &["web", "udp"], || {
-        let answered = (0..ASKED).filter(|_| asked(&client, &server, &mut number, SOON).is_some());
-        assert_eq!(answered.count(), ASKED);
+    assert_eq!(came_to_web(&lab, &client, &server, ASKED), ASKED, "as they came");
+}
+
+/// How many of so many datagrams a capture has as they come to the backend.
+fn came_to_web(lab: &Lab, client: &UdpSocket, server: &UdpSocket, times: usize) -> usize {
+    let mut number = 1_000_000;
+    let (file, _folder) = captured(lab, &["web", "udp"], || {
+        let answered = (0..times).filter(|_| asked(client, server, &mut number, SOON).is_some());
+        assert_eq!(answered.count(), times);
     });
     let packets = file["packets"].as_array().unwrap();
     let came = packets.iter().filter(|one| one["face"] == "web/eth0" && one["way"] == 1 && one["port4"] == 8080);
-    assert_eq!(came.count(), ASKED, "as they came");
+    came.count()
+}
+
+#[test]
+fn lb_41_a_capture_has_packets_of_a_balanced_flow_through_a_gateway_as_they_come() {
+    let Some(lab) = up(gateways::TOPOLOGY) else { return };
+    let server = lab.inside("web", || bound(|| UdpSocket::bind("0.0.0.0:8080")));
+    let client = lab.inside("dc", || UdpSocket::bind("192.168.1.10:0").unwrap());
+    client.connect("10.1.0.100:80").unwrap();
+    assert_eq!(came_to_web(&lab, &client, &server, 30), 30);
 }
 
 /// A client asks a backend itself, and then from the same port the frontend before it: the answers have another source.
@@ -216,4 +234,41 @@ fn lb_01_a_flow_that_takes_over_ports_is_answered_by_the_frontend() {
     client.connect("10.60.1.100:80").unwrap();
     eventually("the frontend answers", || asked(&client, &server, &mut number, NEVER).is_some());
     eventually_carried(&lab, "by the frontend", |patience| asked(&client, &server, &mut number, patience).is_some());
+}
+
+#[test]
+fn fab_05_vpn_15_flows_through_gateways_need_no_daemon() {
+    let Some(lab) = up(gateways::TOPOLOGY) else { return };
+    for Way { from, src, dst, receiver, at, carried } in gateways::WAYS {
+        let (src, dst): (IpAddr, SocketAddr) = (src.parse().unwrap(), dst.parse().unwrap());
+        let server = lab.inside(receiver, || bound(|| UdpSocket::bind(at)));
+        let client = lab.inside(from, || UdpSocket::bind((src, 0)).unwrap());
+        eventually(&format!("{from} has a route to {dst}"), || client.connect(dst).is_ok());
+        let mut number = 0;
+        let mut ask = |patience| asked(&client, &server, &mut number, patience).is_some();
+        if carried {
+            eventually_carried(&lab, &format!("{from} -> {dst}"), ask);
+            continue;
+        }
+        (0..20).for_each(|_| assert!(ask(SOON), "{from} -> {dst}, with the daemon"));
+        let _stopped = Stopped::of(&lab);
+        assert!(!ask(NEVER), "{from} -> {dst}, without it");
+    }
+}
+
+/// The kernel takes a while to remove the devices of a daemon that is killed. Here they stay, since another holds their
+/// namespace.
+#[test]
+fn a_flow_is_not_carried_without_a_daemon() {
+    let Some(lab) = up(APPLIANCES) else { return };
+    let mut ping = lab.inside("a", || Pinger::towards([10, 61, 9, 4].into()).unwrap());
+    eventually_carried(&lab, "an echo", |patience| ping.ask(64, patience).unwrap().is_some());
+    let pid = lab.data(&["status"])["pid"].as_u64().unwrap();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten().map(|entry| entry.path());
+    let is_namespace = |path: &PathBuf| fs::read_link(path).is_ok_and(|to| to.to_string_lossy().starts_with("net:"));
+    let held: Vec<_> = open.filter(is_namespace).map(|path| fs::File::open(path).unwrap()).collect();
+    assert!(!held.is_empty());
+    lab.crash();
+    eventually("nothing is carried", || ping.ask(64, NEVER).unwrap().is_none());
+    assert!(lab.inside("a", || Netlink::open().unwrap().link("eth0")).is_ok(), "its device is there");
 }

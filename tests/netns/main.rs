@@ -32,6 +32,8 @@ mod flow_cache;
 mod flow_logs;
 mod flows;
 mod gateway;
+#[path = "../support/gateways.rs"]
+mod gateways;
 mod guest_rules;
 mod import;
 #[path = "../support/lab.rs"]

@@ -47,7 +47,7 @@ impl Leg<'_> {
         }
     }
 
-    /// To the far end of a tunnel, by its rules if it has any. `asked` is the packet as its sender sees it, `view` as that
+    /// To the far end of a tunnel, by its rules if it has any; returns how they let it in. `asked` is the packet as its sender sees it, `view` as that
     /// end does.
     pub(super) fn into_tunnel<O: Observer>(
         self,
@@ -55,12 +55,12 @@ impl Leg<'_> {
         (sent, asked, view): (Option<Passage>, &PacketView<'_>, &PacketView<'_>),
         packet: &Packet<'_>,
         observer: &mut O,
-    ) -> Result<PortId, DropReason> {
+    ) -> Result<(PortId, Option<Passage>), DropReason> {
         let nic = self.snapshot.nic(tunnel);
         check::size(packet, nic)?;
         observer.step(Step::Arrive { nic: tunnel });
         let received = self.pass_machine(tunnel, Direction::Inbound, view, observer)?;
         self.commit(sent.map(|sent| (sent, asked)), received.map(|received| (received, view)), observer)?;
-        Ok(nic.port)
+        Ok((nic.port, received))
     }
 }

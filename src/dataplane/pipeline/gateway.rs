@@ -7,16 +7,16 @@
 //! The machines of a private cloud's segments are at the ends of tunnels too. They alone have rules there (AVS-12).
 
 use crate::dataplane::{
-    Deciders, Direction, DropReason, Edge, FrontendId, Gateway, GatewayId, NextHop, NicId, Observer, Owner, PoolId,
-    PortId, Step,
+    Deciders, Direction, DropReason, Edge, FrontendId, Gateway, GatewayId, MappingSide, NextHop, NicId, Observer,
+    Owner, PoolId, PortId, Step,
 };
 use crate::wire::Packet;
 
 use super::admit::Admitted;
-use super::balance::{Balancing, Rewrite};
+use super::balance::Balancing;
 use super::edge::Departure;
+use super::passed::{Known, Passed};
 use super::route::{Hop, ResolvedHop};
-use super::tunnel_nat::Renamed;
 use super::{Leg, PacketView, Passage, check, packet_view};
 
 /// Most gateways that a packet passes in one leg. Of virtual networks chained by tunnels each has one; with more than
@@ -26,39 +26,12 @@ const GATEWAYS_MAX: usize = 16;
 /// Routers on the way from a private cloud's workload to the Internet: Tier-1, Tier-0 and the circuit's edge (AVS-06).
 const CLOUD_ROUTERS_MAX: u8 = 3;
 
-/// How many gateways a packet has passed, and where it goes.
-#[derive(Clone, Copy)]
-pub(super) struct Passed {
-    port: PortId,
-    hops: u8,
-    /// The rewrite of a packet to a load balancer's frontend (LB-41).
-    rewrite: Option<Rewrite>,
-    /// The translation of a tunnel with NAT rules (VPN-15).
-    renamed: Option<Renamed>,
-}
-
-impl Passed {
-    /// Writes the hops and translations into the packet, and returns its port. `answer` is the rewrite of a backend's
-    /// answer.
-    pub(super) fn write(self, answer: Option<Rewrite>, packet: &mut Packet<'_>) -> PortId {
-        for _ in 0..self.hops {
-            packet.count_hop();
-        }
-        for rewrite in [self.rewrite, answer].into_iter().flatten() {
-            rewrite.apply(packet);
-        }
-        if let Some(renamed) = self.renamed {
-            renamed.apply(packet);
-        }
-        self.port
-    }
-}
-
 /// Where a gateway sends a packet.
 enum Onward {
     Tunnel(NicId),
     Gateway(GatewayId),
-    Nic(Hop),
+    /// With the mapping by which a balancer chose it, if one did.
+    Nic(Hop, Option<MappingSide>),
     Frontend(FrontendId),
     /// To the gateway itself.
     Here,
@@ -107,7 +80,11 @@ impl Leg<'_> {
         let Some(nat) = own.nat(tunnel) else {
             let sent = self.out_of_machine(tunnel, &view, observer)?;
             if let Some(neighbour) = self.neighbour(own, tunnel, &view) {
-                return self.into_tunnel(neighbour, (sent, &view, &view), packet, observer);
+                let (port, received) = self.into_tunnel(neighbour, (sent, &view, &view), packet, observer)?;
+                if let Some(known) = Known::of([sent, received], neighbour) {
+                    known.tell((tunnel, packet.tuple()), None, 0, packet, observer);
+                }
+                return Ok(port);
             }
             if let Some(exit) = self.beyond(gateway, &view).filter(|exit| packet.ttl() > exit.hops) {
                 let departure = self.pass_routers(&exit, tunnel, &view, packet, observer)?;
@@ -118,16 +95,21 @@ impl Leg<'_> {
                 return self.leave(exit.edge, exit.router, departure, packet, observer);
             }
             let passed = self.pass_on(gateway, (tunnel, sent), (&view, &view), packet, observer)?;
-            return Ok(passed.write(None, packet));
+            let sent = *packet.tuple();
+            return Ok(passed.conclude((tunnel, &sent), None, packet, observer));
         };
         let renamed = self.rename(tunnel, (&nat.near, &nat.far), &view, packet, observer);
         // The step names the gateway that drops it.
         let renamed = renamed.inspect_err(|_| observer.step(Step::Gateway { nic: own.nic }))?;
         let of_first = of_first.map(|tuple| renamed.tuple(tuple));
+        let sent = *packet.tuple();
         renamed.apply(packet);
         let view = PacketView::of(packet, of_first.as_ref(), self.now);
         let passed = self.pass_on(gateway, (tunnel, None), (&view, &view), packet, observer)?;
-        Ok(passed.write(None, packet))
+        if renamed.is_lent() {
+            return Ok(passed.write(None, packet));
+        }
+        Ok(passed.conclude((tunnel, &sent), None, packet, observer))
     }
 
     /// By the routers of a private cloud to a circuit's edge, which decides the translation.
@@ -170,7 +152,7 @@ impl Leg<'_> {
                 if self.is_asked(gateway, view) || packet.ttl() <= hops + 1 {
                     observer.step(Step::Arrive { nic: own });
                     self.commit(sent.map(|sent| (sent, view)), None, observer)?;
-                    return Ok(Passed { port: nic.port, hops, rewrite: None, renamed: None });
+                    return Ok(Passed::to(nic.port, hops, None));
                 }
                 hops += 1;
             }
@@ -178,9 +160,9 @@ impl Leg<'_> {
                 Onward::Gateway(next) => gateway = next,
                 // A packet to itself never leaves its kernel.
                 Onward::Here => return Err(DropReason::GatewayUnavailable),
-                Onward::Nic(hop) => {
-                    let port = self.come_in((own, hop), sent, (view, view), packet, observer)?;
-                    return Ok(Passed { port, hops, rewrite: None, renamed: None });
+                Onward::Nic(hop, mapping) => {
+                    let (port, known) = self.come_in((own, hop), sent, (view, view), packet, observer)?;
+                    return Ok(Passed::to(port, hops, known.map(|known| known.by(mapping))));
                 }
                 Onward::Frontend(frontend) => {
                     let Balancing::Pass(rewrite) = self.balance(frontend, own, view, packet, observer)? else {
@@ -191,8 +173,9 @@ impl Leg<'_> {
                     let rewritten = rewrite.rewritten(view.tuple);
                     let after = view.rewritten(&rewritten, |tuple| rewrite.rewritten(tuple));
                     let hop = Hop::Endpoint(rewrite.nic());
-                    let port = self.come_in((own, hop), sent, (view, &after), packet, observer)?;
-                    return Ok(Passed { port, hops, rewrite: Some(rewrite), renamed: None });
+                    let (port, known) = self.come_in((own, hop), sent, (view, &after), packet, observer)?;
+                    let known = known.map(|known| known.by(Some(MappingSide::Outside)));
+                    return Ok(Passed::to(port, hops, known).rewritten(rewrite));
                 }
                 Onward::Tunnel(tunnel) => {
                     if !self.snapshot.gateway(gateway).carries(tunnel, view.tuple.src, view.tuple.dst) {
@@ -203,12 +186,12 @@ impl Leg<'_> {
                     let renamed = nat
                         .map(|nat| self.rename(tunnel, (&nat.far, &nat.near), named, packet, observer))
                         .transpose()?;
-                    let port = self.into_tunnel(tunnel, (sent, view, named), packet, observer)?;
+                    let (port, received) = self.into_tunnel(tunnel, (sent, view, named), packet, observer)?;
                     if sent.is_none() && from != own {
                         // From tunnel to tunnel: every loop between gateways and sites takes such a turn.
                         self.flows.loops.watch(from, packet, self.now);
                     }
-                    return Ok(Passed { port, hops, rewrite: None, renamed });
+                    return Ok(Passed::to(port, hops, Known::of([sent, received], tunnel)).renamed(renamed));
                 }
             }
         }
@@ -239,9 +222,10 @@ impl Leg<'_> {
             return by_own_table(own, view);
         }
         match self.resolve(own.nic, view.tuple, observer) {
-            Ok(ResolvedHop::Nic(hop)) => return Ok(Onward::Nic(hop)),
+            Ok(ResolvedHop::Nic(hop)) => return Ok(Onward::Nic(hop, None)),
             Ok(ResolvedHop::Through(frontend)) => {
-                return Ok(Onward::Nic(Hop::Appliance(self.through(frontend, view, observer)?)));
+                let appliance = Hop::Appliance(self.through(frontend, view, observer)?);
+                return Ok(Onward::Nic(appliance, Some(MappingSide::Through)));
             }
             Ok(ResolvedHop::Frontend(frontend)) => return Ok(Onward::Frontend(frontend)),
             Ok(ResolvedHop::Gateway(_) | ResolvedHop::Internet(_) | ResolvedHop::Platform(_))
@@ -260,7 +244,7 @@ impl Leg<'_> {
         (asked, view): (&PacketView<'_>, &PacketView<'_>),
         packet: &Packet<'_>,
         observer: &mut O,
-    ) -> Result<PortId, DropReason> {
+    ) -> Result<(PortId, Option<Known>), DropReason> {
         let receiver = hop.nic();
         let crossing = self.cross(gateway, receiver, observer)?;
         crossing.access.leave(Admitted::ByDefault(Deciders::default()))?;
@@ -271,8 +255,9 @@ impl Leg<'_> {
         crossing.access.enter(admitted)?;
         let nic = self.snapshot.nic(receiver);
         check::size(packet, nic)?;
-        self.commit(sent.map(|sent| (sent, asked)), Some(((receiver, Direction::Inbound, admitted), view)), observer)?;
-        Ok(nic.port)
+        let inward = (receiver, Direction::Inbound, admitted);
+        self.commit(sent.map(|sent| (sent, asked)), Some((inward, view)), observer)?;
+        Ok((nic.port, Known::of([sent, Some(inward)], receiver)))
     }
 }
 

@@ -39,6 +39,7 @@ mod gateway;
 mod idle_reset;
 mod nsg;
 mod packet_view;
+mod passed;
 mod platform;
 mod route;
 mod tunnel_nat;
@@ -186,7 +187,8 @@ impl<'a> Leg<'a> {
                 };
                 let asked = (&view, &named);
                 let passed = self.go_through(gateway, (sender, admitted_out), asked, packet, observer)?;
-                return Ok(passed.write(answer, packet));
+                let sent = *packet.tuple();
+                return Ok(passed.conclude((sender, &sent), answer, packet, observer));
             }
         };
         if self.may_answer(sender, hop)
@@ -196,7 +198,8 @@ impl<'a> Leg<'a> {
         }
         let (port, admitted_in) = self.meet(hop, (sender, admitted_out), (&view, &view), packet, observer)?;
         if may_be_followed && admitted_out.has_record() && admitted_in.has_record() {
-            observer.followed(packet, &Followed { sent: packet.tuple(), sender, receiver: hop.nic(), mapping });
+            let (sent, receiver) = (packet.tuple(), hop.nic());
+            observer.followed(packet, &Followed { sent, sender, receiver, recorded: [true; 2], mapping, hops: 0 });
         }
         Ok(port)
     }

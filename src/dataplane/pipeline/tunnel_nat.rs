@@ -18,6 +18,8 @@ pub(super) struct Renamed {
     dst: Option<Name>,
     quoted_src: Option<Name>,
     quoted_dst: Option<Name>,
+    /// One of them is lent by a pool, to this flow alone.
+    lent: bool,
 }
 
 impl Renamed {
@@ -27,6 +29,11 @@ impl Renamed {
         let (src, src_port) = end(self.src, (tuple.src, tuple.src_port));
         let (dst, dst_port) = end(self.dst, (tuple.dst, tuple.dst_port));
         Tuple { src, dst, src_port, dst_port, ..tuple }
+    }
+
+    /// Whether it lasts no longer than a mapping: the rules alone do not say it.
+    pub(super) const fn is_lent(&self) -> bool {
+        self.lent
     }
 
     pub(super) fn apply(self, packet: &mut Packet<'_>) {
@@ -70,6 +77,7 @@ impl Leg<'_> {
             let name = self.receiver(tunnel, map, dst, flow, packet)?;
             observer.step(Step::Translate(Translation::destination((dst, dst_port), with_port(name, dst_port))));
             renamed.dst = Some(name);
+            renamed.lent |= map.pool.is_some();
             renamed.quoted_src =
                 quotes.then(|| if map.pool.is_none() { map.inward((flow.dst, flow.dst_port)) } else { name });
         }
@@ -79,6 +87,7 @@ impl Leg<'_> {
             let name = self.sender(tunnel, map, src, &flow, (view, packet))?;
             observer.step(Step::Translate(Translation::source((src, src_port), with_port(name, src_port))));
             renamed.src = Some(name);
+            renamed.lent |= map.pool.is_some();
         }
         // The router that reports an error need not be the receiver of the packet that it quotes.
         let map = from.iter().find(|map| quotes && map.is_internal((flow.src, flow.src_port), flow.protocol));

@@ -167,14 +167,15 @@ impl Lab<'_> {
         let Some((place, device)) = self.site.guests.far(network, Attachment::CircuitLink(circuit, side)) else {
             return Ok(());
         };
-        let set = Netns::open(&place).and_then(|namespace| {
-            namespace.run(|| {
+        let set = Netns::open(&place).and_then(|namespace| match &self.site.queues.router {
+            Some(router) => router.set_carrier(&namespace, &device.name, on),
+            None => namespace.run(|| {
                 let mut netlink = Netlink::open()?;
                 let link = netlink.link(&device.name)?;
                 netlink.set_carrier(link, on)
-            })
+            })?,
         });
-        set.and_then(|set| set).map_err(|error| format!("{} keeps its carrier: {error}", device.name))
+        set.map_err(|error| format!("{} keeps its carrier: {error}", device.name))
     }
 
     /// Brings back those that have been away long enough.

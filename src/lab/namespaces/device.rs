@@ -9,7 +9,7 @@ use std::{fs, io, thread};
 use ipnet::IpNet;
 
 use crate::lab::error::{During, Result};
-use crate::model::{DeviceKind, Mac};
+use crate::model::{Attachment, DeviceKind, Mac, Network};
 use crate::sys::netlink::{Link, Netlink};
 use crate::sys::tun::{OffloadSupport, Tun};
 
@@ -43,11 +43,12 @@ pub(in crate::lab) struct Queues {
 }
 
 impl Queues {
-    /// Of what is neither a machine's interface nor the Internet's: the kernel carries no flows of gateways, tunnels and
-    /// the platform, and their devices lose the carrier when a link is down, which an end of a pair cannot.
-    pub(in crate::lab) fn of_others(&self) -> Self {
-        let kind = if self.kind == DeviceKind::Veth { DeviceKind::Tun } else { self.kind };
-        Self { kind, router: None, ..self.clone() }
+    /// Of a device for an attachment: the kernel carries no flows of the router's own ends, which are gateways, circuits'
+    /// edges and the platform.
+    pub(in crate::lab) fn of(&self, network: &Network, attachment: Attachment) -> Self {
+        let kind = network.device_kind(attachment, self.kind);
+        let router = if kind == self.kind { self.router.clone() } else { None };
+        Self { kind, router, ..*self }
     }
 }
 

@@ -124,15 +124,14 @@ impl<'a> Site<'a> {
             let made = match (attach::place(network, *attachment), attachment) {
                 (Some(to), _) => {
                     let device = Device { mac, ..attach::device(network, *attachment, to) };
-                    let is_common = network.device_kind(*attachment, self.queues.kind) == self.queues.kind;
-                    let queues = if is_common { self.queues.clone() } else { self.queues.of_others() };
+                    let queues = self.queues.of(network, *attachment);
                     let (tun, mtu) = attach::attach(self.claim, &network.name, &device, to, &queues)?;
                     (tun, Some(mtu))
                 }
                 (None, Attachment::Nic(nic)) => (self.make_interface(network, *nic, mac, &mut guests)?, None),
                 (None, Attachment::Internet) => (self.make_internet(network, &guests)?, None),
                 (None, Attachment::Platform(vnet)) => {
-                    (self.platform.plug(network, *vnet, &self.queues.of_others())?, None)
+                    (self.platform.plug(network, *vnet, &self.queues.of(network, *attachment))?, None)
                 }
                 (
                     None,
@@ -339,7 +338,7 @@ impl<'a> Site<'a> {
         guests.devices.insert(names, device);
         let (place, device) = guests.far(network, attachment).expect("a node is made before its devices");
         let namespace = Netns::open(&place).during(|| format!("cannot open {}", place.display()))?;
-        guest::plug(&namespace, &device, &self.queues.of_others())
+        guest::plug(&namespace, &device, &self.queues.of(network, attachment))
     }
 
     /// The Internet's one interface.

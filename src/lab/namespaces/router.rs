@@ -144,6 +144,17 @@ impl Router {
         Ok(watches)
     }
 
+    /// Has a guest's interface lose its carrier, or get it back: an end of a pair has none while the other is down.
+    pub(in crate::lab) fn set_carrier(&self, guest: &Netns, interface: &str, carrier: bool) -> io::Result<()> {
+        let end = guest.run(|| Netlink::open()?.other_end(interface))??;
+        let set = || {
+            let mut netlink = Netlink::open()?;
+            if carrier { netlink.up(end) } else { netlink.down(end) }
+        };
+        self.namespace.run(set)??;
+        self.follow_guests()
+    }
+
     /// Has each TAP follow its guest's end: down where that is down, and gone where that is gone. Packets for it are
     /// then dropped and counted as those for a TUN.
     pub(in crate::lab) fn follow_guests(&self) -> io::Result<()> {

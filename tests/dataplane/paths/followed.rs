@@ -1,6 +1,6 @@
 //! What the pipeline reports of packets that followed records, mappings and tables alone: others carry their flows by that.
 
-use vnet::dataplane::{Direction, Followed, FollowedMapping, MappingSide, NicId, Snapshot};
+use vnet::dataplane::{Direction, Followed, FollowedMapping, MappingSide, NicId};
 
 use super::*;
 
@@ -11,28 +11,32 @@ pub(super) struct Report {
     delivered: Tuple,
     sender: NicId,
     receiver: NicId,
+    recorded: [bool; 2],
     mapping: Option<MappingSide>,
+    hops: u8,
+    /// As it is delivered.
+    ttl: u8,
 }
 
 impl Report {
     pub(super) fn new(packet: &Packet<'_>, followed: &Followed<'_>) -> Self {
-        let Followed { sent, sender, receiver, mapping } = *followed;
-        Self { sent: *sent, delivered: *packet.tuple(), sender, receiver, mapping }
+        let Followed { sent, sender, receiver, recorded, mapping, hops } = *followed;
+        Self { sent: *sent, delivered: *packet.tuple(), sender, receiver, recorded, mapping, hops, ttl: packet.ttl() }
     }
 
     /// It must name the records and the mapping that there are, or what is carried by it would be lost to them.
-    pub(super) fn check(&self, snapshot: &Snapshot, flows: &Flows, now: Timestamp, (before, after): (&Tuple, &Tuple)) {
-        let Self { sent, delivered, sender, receiver, mapping } = self;
-        assert_eq!((sent, delivered), (before, after));
-        let internet = snapshot.edge.as_ref().map(|edge| edge.internet);
-        for (nic, direction, tuple) in [(sender, Direction::Outbound, sent), (receiver, Direction::Inbound, delivered)]
-        {
+    pub(super) fn check(&self, flows: &Flows, now: Timestamp, (before, after): (&Tuple, &Tuple), ttl: u8) {
+        let Self { sent, delivered, sender, receiver, recorded, mapping, hops, .. } = self;
+        assert_eq!((sent, delivered, self.ttl + hops), (before, after, ttl));
+        let ends = [(sender, Direction::Outbound, sent), (receiver, Direction::Inbound, delivered)];
+        for ((nic, direction, tuple), recorded) in ends.into_iter().zip(recorded) {
             let record = flows.records.find(*nic, direction, tuple, now);
-            assert_eq!(record.is_some_and(|record| !record.refused), Some(*nic) != internet, "{direction:?} {tuple:?}");
+            assert_eq!(record.is_some_and(|record| !record.refused), *recorded, "{direction:?} {tuple:?}");
         }
-        // An address alone is translated without one.
+        // Addresses alone are translated without one, and so are ports by a tunnel's rules.
         let ports = |tuple: &Tuple| (tuple.src_port, tuple.dst_port);
-        assert!(mapping.is_some() || ports(sent) == ports(delivered), "{sent:?} as {delivered:?}");
+        let by_rules = *hops > 0;
+        assert!(mapping.is_some() || by_rules || ports(sent) == ports(delivered), "{sent:?} as {delivered:?}");
         if let Some(side) = *mapping {
             let followed = FollowedMapping { side, sender: *sender, receiver: *receiver, sent, delivered };
             assert!(flows.mappings.idle_secs(&followed, now).is_some(), "{side:?}: {sent:?} as {delivered:?}");

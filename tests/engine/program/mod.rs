@@ -61,7 +61,7 @@ impl Loaded {
         epoch.set(0, EPOCH, 0).unwrap();
         let mut twins: BpfMap<_, u32, u32> = ebpf.map_mut("TWINS").unwrap().try_into().unwrap();
         twins.insert(PORT, PORT, 0).unwrap();
-        let program: &mut SchedClassifier = ebpf.program_mut("from_guest").unwrap().try_into().unwrap();
+        let program: &mut SchedClassifier = ebpf.program_mut("carry").unwrap().try_into().unwrap();
         program.load().unwrap();
         let ring = RingBuf::try_from(ebpf.take_map("COPIES").unwrap()).unwrap();
         let packet = Packet::parse(packet, Offload::default()).unwrap();
@@ -87,7 +87,7 @@ impl Loaded {
         context[40..44].copy_from_slice(&PORT.to_ne_bytes());
         context[176..180].copy_from_slice(&u32::from(gso_size).to_ne_bytes());
         let given = frame.to_vec();
-        let program: &SchedClassifier = self.ebpf.program("from_guest").unwrap().try_into().unwrap();
+        let program: &SchedClassifier = self.ebpf.program("carry").unwrap().try_into().unwrap();
         let mut options = TestRunOptions::new();
         (options.data_in, options.data_out, options.ctx_in) = (Some(&given[..]), Some(frame), Some(&context[..]));
         program.test_run(options).unwrap();

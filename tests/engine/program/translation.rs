@@ -10,6 +10,9 @@ use super::*;
 /// Where the program's value says that a packet has ended it.
 const ENDED: usize = 55;
 
+/// Where it says by how many the receiver's TTL is less.
+const HOPS: usize = 141;
+
 /// Adds bytes up, as the machine reads them.
 pub(super) fn sum(bytes: &[u8]) -> u32 {
     bytes.chunks(2).map(|two| u32::from(u16::from_ne_bytes([two[0], two.get(1).copied().unwrap_or(0)]))).sum()
@@ -77,6 +80,39 @@ fn changed(checksum: [u8; 2], by: u32, tcp: bool) -> [u8; 2] {
     (if changed == 0 && !tcp { u16::MAX } else { changed }).to_ne_bytes()
 }
 
+/// As each of so many routers does.
+fn count_hops(packet: &mut [u8], hops: u8) {
+    if packet[0] >> 4 == 6 {
+        packet[7] -= hops;
+        return;
+    }
+    packet[8] -= hops;
+    packet[10..12].fill(0);
+    let checksum = !folded(sum(&packet[..20]));
+    packet[10..12].copy_from_slice(&checksum.to_ne_bytes());
+}
+
+/// FAB-05: of an echo too, which is never translated.
+#[test]
+fn fab_05_a_packet_through_gateways_has_their_hops_less() {
+    inside(|| {
+        for (mut sent, kind) in [
+            (build::icmp_echo([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), 7, 1, false), [8, 0]),
+            (build::icmp_echo("fd00::1".parse().unwrap(), "fd00::2".parse().unwrap(), 7, 1, false), [0x86, 0xdd]),
+        ] {
+            let mut loaded = Loaded::new(&mut sent);
+            for hops in [0, 1, 2, 63] {
+                loaded.value[HOPS] = hops;
+                let mut received = sent.clone();
+                count_hops(&mut received, hops);
+                let mut frame = [&FORGED[..], &[0; 6], &kind, &sent].concat();
+                assert!(loaded.carries(&mut frame, 0, 1500));
+                assert_eq!(frame[14..], received, "{hops} hops");
+            }
+        }
+    });
+}
+
 #[test]
 fn a_translated_packet_is_the_one_that_the_other_ends_would_exchange() {
     inside(|| {
@@ -99,6 +135,8 @@ fn a_translated_packet_is_the_one_that_the_other_ends_would_exchange() {
                         whole = changed(whole, sum, tcp);
                     }
                     received[checksum].copy_from_slice(&whole);
+                    loaded.value[HOPS] = random.below(64) as u8;
+                    count_hops(&mut received, loaded.value[HOPS]);
                     let kind: [u8; 2] = if sent[0] >> 4 == 6 { [0x86, 0xdd] } else { [8, 0] };
                     let mut frame = [&FORGED[..], &[0; 6], &kind, &sent].concat();
                     loaded.put();

@@ -101,7 +101,8 @@ impl Leg<'_> {
         packet.set_src_end(public);
         if admitted.has_record() {
             let (sent, mapping) = (&key.tuple(Direction::Outbound), mapped.map(|_| MappingSide::Inside));
-            observer.followed(packet, &Followed { sent, sender, receiver: edge.internet, mapping });
+            let (receiver, recorded) = (edge.internet, [true, false]);
+            observer.followed(packet, &Followed { sent, sender, receiver, recorded, mapping, hops: 0 });
         }
         Ok(internet.port)
     }
@@ -135,7 +136,8 @@ impl Leg<'_> {
         let (port, admitted) = self.take_in(receiver, closed, &view, packet, observer)?;
         if admitted.has_record() {
             let sent = &key.tuple(Direction::Outbound);
-            observer.followed(packet, &Followed { sent, sender: edge.internet, receiver, mapping });
+            let (sender, recorded) = (edge.internet, [false, true]);
+            observer.followed(packet, &Followed { sent, sender, receiver, recorded, mapping, hops: 0 });
         }
         Ok(port)
     }

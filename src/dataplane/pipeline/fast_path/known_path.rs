@@ -166,7 +166,8 @@ impl Leg<'_> {
         let ends = ((sender, admitted_out, &view), (receiver, admitted_in, &view));
         let port = self.arrive_at(ends.0, ends.1, packet, observer)?;
         if admitted_out.has_record() && admitted_in.has_record() {
-            observer.followed(packet, &Followed { sent: packet.tuple(), sender, receiver, mapping: None });
+            let (sent, mapping) = (packet.tuple(), None);
+            observer.followed(packet, &Followed { sent, sender, receiver, recorded: [true; 2], mapping, hops: 0 });
         }
         Ok(port)
     }
@@ -272,7 +273,7 @@ impl Leg<'_> {
             let nic = self.snapshot.nic(receiver);
             check::size(packet, nic)?;
             let sent = &key.tuple(Direction::Outbound);
-            observer.followed(packet, &Followed { sent, sender, receiver, mapping });
+            observer.followed(packet, &Followed { sent, sender, receiver, recorded: [true; 2], mapping, hops: 0 });
             return Ok(nic.port);
         }
         let asked = key.tuple(Direction::Outbound);
