@@ -548,3 +548,35 @@ fn a_state_file_is_read_too() {
     let empty = Node::from_json(&at, &json!({"format_version": "1.0"}));
     assert!(terraform::read(&empty).expect_err("nothing")[0].to_string().contains("has no resources"));
 }
+
+/// A route leads to an interface and to a firewall, whose addresses Azure allocates.
+#[test]
+fn an_address_that_another_resource_reads_is_chosen() {
+    let at = |kind: &str, name: &str, values: Value| json!({"address": format!("{kind}.{name}"), "mode": "managed", "type": kind, "name": name, "values": values});
+    let named = |name: &str| {
+        json!({"name": name, "virtual_network_name": "v", "route_table_name": "t", "address_prefixes": ["10.0.3.0/24"],
+        "next_hop_type": "VirtualAppliance", "ip_configuration": [{"name": "c", "subnet_id": network("virtualNetworks/v/subnets/s")}], "resource_group_name": "rg"})
+    };
+    let taken = json!({"name": "x", "ip_configuration": [{"name": "c", "private_ip_address": "10.0.3.254"}]});
+    let refers = |name: &str, to: &str| json!({"type": "azurerm_route", "name": name, "mode": "managed", "expressions": {"next_hop_in_ip_address": {"references": [to]}}});
+    let change = |address: &str, key: &str| json!({"address": address, "change": {"after_unknown": {key: true}}});
+    let plan = read(&json!({"format_version": "1.2", "terraform_version": "1.11.4",
+        "planned_values": {"root_module": {"resources": [
+            at("azurerm_virtual_network", "v", named("v")), at("azurerm_subnet", "s", named("s")), at("azurerm_route_table", "t", named("t")),
+            at("azurerm_network_interface", "x", taken), at("azurerm_network_interface", "n", named("n")), at("azurerm_firewall", "f", named("f")),
+            at("azurerm_route", "a", named("a")), at("azurerm_route", "b", named("b")), at("azurerm_route", "c", named("c"))]}},
+        "resource_changes": [change("azurerm_route.a", "next_hop_in_ip_address"), change("azurerm_route.b", "next_hop_in_ip_address"),
+            change("azurerm_route.c", "next_hop_in_ip_address"), change("azurerm_network_interface.n", "private_ip_address")],
+        "configuration": {"root_module": {"resources": [refers("a", "azurerm_network_interface.n.private_ip_address"),
+            refers("b", "azurerm_firewall.f.ip_configuration[0].private_ip_address"), refers("c", "azurerm_network_interface.x.private_ip_address")]}}}));
+    let hops = properties(&plan.after, "t")["routes"].clone();
+    let hop = |index: usize| hops[index]["properties"]["nextHopIpAddress"].clone();
+    assert_eq!([hop(0), hop(1), hop(2)], ["10.0.3.253", "10.0.3.252", "10.0.3.254"]);
+    for (name, index) in [("n", 0), ("f", 1)] {
+        assert_eq!(properties(&plan.after, name)["ipConfigurations"][0]["properties"]["privateIPAddress"], hop(index));
+    }
+    let said: Vec<_> = plan.notes.iter().map(|note| note.message.as_str()).collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].contains("azurerm_network_interface.n.ip_configuration[0].private_ip_address"), "{said:?}");
+    assert!(said[1].contains("so 10.0.3.252 was chosen"), "{said:?}");
+}

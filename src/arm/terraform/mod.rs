@@ -4,6 +4,7 @@
 //! An ID that is not known before the apply is worked out from the configuration's references. Rules, routes and
 //! associations that stand apart are joined with what they belong to.
 
+mod addresses;
 mod families;
 mod instances;
 mod joins;

@@ -7,9 +7,12 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use ipnet::Ipv4Net;
+
 use crate::arm::{Key, Node, Value};
 
 use super::Note;
+use super::addresses::{self, ADDRESS, Block, Chosen};
 use super::families;
 use super::instances::Instance;
 
@@ -27,6 +30,8 @@ struct Plan<'a> {
     instances: HashMap<(String, String), Vec<Rc<Instance>>>,
     /// What was filled in already, by address; none while it is under way.
     filled: RefCell<HashMap<String, Option<Rc<Instance>>>>,
+    /// Private addresses that others read.
+    chosen: RefCell<Chosen>,
 }
 
 /// Fills in what can be worked out, and says what is left.
@@ -36,6 +41,7 @@ pub(super) fn resolve(document: &Node, instances: &mut [Rc<Instance>], notes: &m
         unknown: HashMap::new(),
         instances: HashMap::new(),
         filled: RefCell::default(),
+        chosen: RefCell::default(),
     };
     for change in document.get("resource_changes").map(Node::items).unwrap_or_default() {
         let address = change.get("address").and_then(Node::text);
@@ -48,13 +54,22 @@ pub(super) fn resolve(document: &Node, instances: &mut [Rc<Instance>], notes: &m
         plan.instances.entry(key).or_default().push(Rc::clone(instance));
     }
     let filled: Vec<_> = instances.iter().map(|instance| plan.filled(instance, FARTHEST)).collect();
-    for (instance, filled) in instances.iter_mut().zip(filled) {
+    let chosen = plan.chosen.borrow();
+    for (instance, mut filled) in instances.iter_mut().zip(filled) {
+        let has_chosen = chosen.has(instance);
+        let note = |message| Note { at: instance.values.at.clone(), message };
+        if has_chosen {
+            notes.extend(chosen.give(Rc::make_mut(&mut filled)).into_iter().map(note));
+        }
         let unknown = plan.unknown.get(instance.address.as_str());
         for key in WORTH_A_WORD.iter().filter(|key| filled.values.get(key).is_none_or(|it| it.value == Value::Null)) {
+            if has_chosen && *key == ADDRESS {
+                continue;
+            }
             if unknown.and_then(|unknown| unknown.get(key)).is_some_and(|it| it.value == Value::Bool(true)) {
                 let message =
                     format!("Terraform knows `{}.{key}` only after the apply, so it is allocated.", instance.address);
-                notes.push(Note { at: instance.values.at.clone(), message });
+                notes.push(note(message));
             }
         }
         *instance = filled;
@@ -192,11 +207,33 @@ impl<'a> Plan<'a> {
         };
         let value = |instance: &&Rc<Instance>| {
             let filled = self.filled(instance, far);
+            if let Some(address) = self.private_address(&filled, path, far) {
+                return Some(address);
+            }
             let known = filled.values.get(attribute).filter(|node| node.value != Value::Null).cloned();
             let text = |text: String| Node { at: filled.values.at.clone(), value: Value::Text(text) };
             known.or_else(|| (*attribute == "id").then(|| families::id(&filled)).flatten().map(text))
         };
         chosen.iter().filter_map(value).collect()
+    }
+
+    /// The private address of an interface, a frontend or a firewall; chosen here where only Azure will know it.
+    fn private_address(&self, instance: &Instance, path: &[&str], far: usize) -> Option<Node> {
+        let block = Block::of(instance, path)?;
+        block.address().or_else(|| {
+            let range = self.range_of(block.subnet()?, far)?;
+            let is_taken =
+                |address| self.instances.values().flatten().flat_map(|it| addresses::known(it)).any(|it| it == address);
+            self.chosen.borrow_mut().choose(&block, range, is_taken)
+        })
+    }
+
+    /// The range of the subnet with this ID.
+    fn range_of(&self, id: &str, far: usize) -> Option<Ipv4Net> {
+        let subnets = self.instances.values().flatten().filter(|instance| instance.kind == "azurerm_subnet");
+        let mut subnets = subnets.map(|subnet| self.filled(subnet, far));
+        let subnet = subnets.find(|subnet| families::id(subnet).is_some_and(|own| own.eq_ignore_ascii_case(id)))?;
+        addresses::range_of(&subnet.values)
     }
 
     /// An output of a module that this module calls.
