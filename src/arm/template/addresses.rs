@@ -12,6 +12,14 @@ use super::deployment::Instance;
 use super::machine::Machine;
 use super::unique;
 
+/// What has addresses in subnets. A firewall's is the next hop of most routes.
+const HAVE_PRIVATE: [&str; 4] = [
+    "Microsoft.Network/networkInterfaces",
+    "Microsoft.Network/loadBalancers",
+    "Microsoft.Network/azureFirewalls",
+    "Microsoft.Network/applicationGateways",
+];
+
 /// An address that an expression has read: where in the resource's properties it stands, the last step being its key.
 pub(super) struct Allocated {
     path: Vec<String>,
@@ -38,10 +46,7 @@ impl Machine<'_> {
         }
         let address = match key.as_str() {
             "ipaddress" if instance.is_a("Microsoft.Network/publicIPAddresses") => self.next_public(),
-            "privateipaddress"
-                if instance.is_a("Microsoft.Network/networkInterfaces")
-                    || instance.is_a("Microsoft.Network/loadBalancers") =>
-            {
+            "privateipaddress" if HAVE_PRIVATE.iter().any(|kind| instance.is_a(kind)) => {
                 self.private_address(body, path)?
             }
             "expressrouteid" if instance.is_a("Microsoft.AVS/privateClouds") => circuit_of_cloud(instance.id.as_str()),
