@@ -305,7 +305,10 @@ pub(super) fn connection(converter: &mut Converter<'_>, one: &Entry) -> Option<O
         converter.note(&one.resource.at, NoteKind::NotEmulated, message);
         return None;
     };
-    map.extend(converter.object(body, &CONNECTION));
+    let mut said = converter.object(body, &CONNECTION);
+    // `az` writes a weight of 10 for VPN connections, too, where it has no effect.
+    said.retain(|(key, _)| key != "routingWeight" || to == "peer");
+    map.extend(said);
     if let Some(end) = property(body, to) {
         map.push(entry(to, Out::scalar(far).at(&end.at)));
     }

@@ -86,6 +86,8 @@ static RULE: Table = Table {
         ("enableTcpReset", Use::Flag(false)),
         ("disableOutboundSnat", Use::Flag(false)),
         ("enableConnectionTracking", Use::Cosmetic),
+        ("enableDestinationServiceEndpoint", Use::Cosmetic),
+        ("allowBackendPortConflict", Use::Cosmetic),
     ],
 };
 
