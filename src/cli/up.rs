@@ -45,9 +45,9 @@ impl Up {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let file = self.file.map_or_else(the_one_here, Ok)?;
         let input = topology::read(&file, context)?;
-        // A file that is made has its mistakes shown in what it was made from.
+        // A file that is made has its mistakes and warnings shown in what it was made from, and here alone.
         if input.imported().is_some() {
-            topology::load(&input, context)?;
+            topology::parse(&input, context)?;
         }
         let text = input.imported().map(|_| input.text.as_str());
         let policy = self.consent.settle_input(&input, context)?;

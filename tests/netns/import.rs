@@ -45,3 +45,22 @@ fn virtual_hubs_forward() {
     // It is associated with a table that learns nothing.
     lab.assert_dropped("lab", "10.1.0.4", "lab", "NextHopNone");
 }
+
+/// What is doubtful about a document is shown once, where the document says it.
+#[test]
+fn a_warning_stands_in_the_document() {
+    if !permitted() {
+        return;
+    }
+    let mut lab = Lab::prepared("");
+    (lab.file, lab.name) = (lab.file.with_file_name("dump.json"), unique("t"));
+    let network = "[{\"name\": \"v\", \"type\": \"Microsoft.Network/virtualNetworks\",\n\
+        \"id\": \"/subscriptions/1/resourceGroups/r/providers/Microsoft.Network/virtualNetworks/v\",\n\
+        \"location\": \"westeurope\", \"addressSpace\": {\"addressPrefixes\": [\"8.0.0.0/16\"]}}]";
+    fs::write(&lab.file, network).unwrap();
+    let output = vnet().args(["up", "-l", &lab.name]).arg(&lab.file).output().unwrap();
+    let said = stderr(&output);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("is a public range").count(), 1, "{said}");
+    assert!(said.contains("dump.json:3:64: warning"), "{said}");
+}

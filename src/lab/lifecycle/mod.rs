@@ -27,6 +27,8 @@ use super::journal::state::{Base, LabDir};
 use super::namespaces::mark;
 use super::programs::processes::{Residents, VARIABLE};
 
+/// Tells a daemon that its caller has shown the warnings of the file.
+const DOUBTS_SHOWN: &str = "--doubts-shown";
 /// How long a daemon may take to remove what it made.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -57,7 +59,7 @@ pub struct Found {
 }
 
 /// Starts a daemon in the background and returns when packets flow. The topology is `file`, or `text` if given; the
-/// daemon prints errors in it on our standard error.
+/// daemon prints errors in it on our standard error. Of a `text`, the caller has shown the warnings.
 pub fn start_daemon(
     file: &Path,
     text: Option<&str>,
@@ -65,12 +67,13 @@ pub fn start_daemon(
     policy: RunPolicy,
     options: &[&str],
 ) -> Result<Record> {
-    spawn_daemon(file, text, name, options, &consent(policy))
+    let shown = text.map(|_| DOUBTS_SHOWN);
+    spawn_daemon(file, text, name, options, &consent(policy).into_iter().chain(shown).collect::<Vec<_>>())
 }
 
 /// The same for a copy that runs beside the file's own lab: its caller has shown the file's warnings.
 pub fn start_copy(file: &Path, text: &str, name: &str, policy: RunPolicy, options: &[&str]) -> Result<Record> {
-    spawn_daemon(file, Some(text), Some(name), options, &[&consent(policy)[..], &["--doubts-shown"]].concat())
+    spawn_daemon(file, Some(text), Some(name), options, &[&consent(policy)[..], &[DOUBTS_SHOWN]].concat())
 }
 
 fn consent(policy: RunPolicy) -> Vec<&'static str> {
