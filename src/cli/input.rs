@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::arm::{self, Mistake, Note, NoteKind, Origins, Place, Summary};
 use crate::config::{self, Diagnostic, Location, Severity};
@@ -25,6 +25,8 @@ pub(super) struct Input {
     pub text: String,
     pub name: String,
     imported: Option<Arc<Imported>>,
+    /// The text with its lines marked, once a diagnostic is drawn over it.
+    source: Arc<OnceLock<SourceText>>,
 }
 
 /// What a made text came from.
@@ -34,12 +36,14 @@ pub(super) struct Imported {
     pub summary: Summary,
     /// The texts of the documents, by name.
     texts: HashMap<Arc<str>, SourceText>,
+    /// What to call the made text, where a place in it stands in none of the documents.
+    made: String,
 }
 
 impl Input {
     /// A topology file's text.
     pub(super) fn plain(text: String, name: String) -> Self {
-        Self { text, name, imported: None }
+        Self { text, name, imported: None, source: Arc::default() }
     }
 
     /// What it was made from, if it is not a topology file itself.
@@ -57,7 +61,7 @@ impl Input {
         let found = self.imported.as_ref().and_then(|imported| imported.origins.find(path));
         match found {
             Some(place) => (&place.file, self.location(place)),
-            None => (&self.name, location),
+            None => (self.imported.as_ref().map_or(&self.name, |imported| &imported.made), location),
         }
     }
 
@@ -65,10 +69,9 @@ impl Input {
     pub(super) fn render(&self, diagnostic: &Diagnostic, colour: bool) -> String {
         let (file, location) = self.place(diagnostic);
         let moved = Diagnostic { location, ..diagnostic.clone() };
-        match self.imported.as_ref().and_then(|imported| imported.texts.get(file)) {
-            Some(text) => moved.render_line(around(text, location), file, colour),
-            None => moved.render(&self.text, file, colour),
-        }
+        let given = self.imported.as_ref().and_then(|imported| imported.texts.get(file));
+        let text = given.unwrap_or_else(|| self.source.get_or_init(|| SourceText::new(self.text.clone())));
+        moved.render_line(around(text, location), file, colour)
     }
 
     fn location(&self, place: &Place) -> Location {
@@ -162,8 +165,9 @@ pub(super) fn import(
     notes.extend(made.notes);
     let name = documents.name();
     let texts = documents.into_texts().into_iter().map(|(name, text)| (name, SourceText::new(text))).collect();
-    let imported = Imported { origins: made.origins, notes, summary: made.summary, texts };
-    Ok(Input { text: made.text, name, imported: Some(Arc::new(imported)) })
+    let made_name = format!("{name} as imported");
+    let imported = Imported { origins: made.origins, notes, summary: made.summary, texts, made: made_name };
+    Ok(Input { text: made.text, name, imported: Some(Arc::new(imported)), source: Arc::default() })
 }
 
 /// Draws a mistake of a document over it.

@@ -79,7 +79,7 @@ fn an_export_says_what_is_not_in_it_and_where() {
     assert!(said.contains("config/machines.yaml:45:29: Azure starts every machine"), "{said}");
     assert!(template.to_string().contains("circuit.expressRouteID]"), "{template}");
     let said = err(&vnet(&["export", "bicep", "tests/golden/import/template-site-to-site.json"]));
-    assert!(said.contains("template-site-to-site.json:"), "{said}");
+    assert!(said.contains("template-site-to-site.json as imported:"), "{said}");
 }
 
 /// No object of a document is read without a look at all its keys.
