@@ -105,9 +105,19 @@ impl Network {
         self.renamed(tunnel, NatMode::IngressSnat, self.local_gateway(local).address_space.clone())
     }
 
-    /// The address space that a gateway advertises over a tunnel, as translated for the other end.
+    /// The address space that a gateway advertises over a tunnel, as translated for the other end. Of a range that is
+    /// translated in part, both names.
     pub fn space_seen(&self, tunnel: ConnectionIx) -> Vec<IpNet> {
-        self.renamed(tunnel, NatMode::EgressSnat, self.gateway_space(self.connection(tunnel).gateway))
+        let space = self.gateway_space(self.connection(tunnel).gateway);
+        let rules = self.nat_over(tunnel).filter(|rule| rule.mode == NatMode::EgressSnat);
+        let is_part = |rule: &&NatRule| {
+            let internal = IpNet::V4(rule.internal);
+            space.iter().any(|range| *range != internal && range.contains(&internal))
+        };
+        let parts: Vec<_> = rules.filter(is_part).map(|rule| IpNet::V4(rule.external)).collect();
+        let mut seen = self.renamed(tunnel, NatMode::EgressSnat, space);
+        seen.extend(parts);
+        seen
     }
 
     /// An address in Azure as the other end of a tunnel knows it.

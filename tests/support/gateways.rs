@@ -23,7 +23,7 @@ virtualNetworkGateways:
     publicIPAddress: hub-ip
     sku: VpnGw2
     natRules:
-      - {name: out, mode: EgressSnat, internalMappings: [{addressSpace: 10.1.0.0/16}], externalMappings: [{addressSpace: 172.29.0.0/16}]}
+      - {name: out, mode: EgressSnat, internalMappings: [{addressSpace: 10.1.0.0/24}], externalMappings: [{addressSpace: 172.30.1.0/24}]}
       - {name: in, mode: IngressSnat, internalMappings: [{addressSpace: 10.1.0.0/24}], externalMappings: [{addressSpace: 172.30.2.0/24}]}
       - {name: lent, type: Dynamic, mode: IngressSnat, internalMappings: [{addressSpace: 10.1.0.0/24}], externalMappings: [{addressSpace: 172.30.3.0/30}]}
   - {name: other-gw, virtualNetwork: other, publicIPAddress: other-ip, sku: VpnGw2}
@@ -97,10 +97,10 @@ pub(crate) const WAYS: [Way; 13] = [
     way(("web", "10.1.0.4"), "192.168.1.10:80", ("dc", "192.168.1.10:80"), true),
     way(("spoke", "10.2.0.4"), "192.168.1.10:80", ("dc", "192.168.1.10:80"), true),
     way(("web", "10.1.0.4"), "10.3.0.4:80", ("other", "10.3.0.4:80"), true),
-    way(("twin", "10.1.0.10"), "172.29.0.4:8080", ("web", "10.1.0.4:8080"), true),
+    way(("twin", "10.1.0.10"), "172.30.1.4:8080", ("web", "10.1.0.4:8080"), true),
     way(("web", "10.1.0.4"), "172.30.2.10:80", ("twin", "10.1.0.10:80"), true),
     // A port is lent to the flow, for as long as a mapping lasts.
-    way(("lent", "10.1.0.10"), "172.29.0.4:8080", ("web", "10.1.0.4:8080"), false),
+    way(("lent", "10.1.0.10"), "172.30.1.4:8080", ("web", "10.1.0.4:8080"), false),
     way(("web", "10.1.0.4"), "10.176.1.10:80", ("cloud-one", "10.176.1.10:80"), true),
     way(("cloud-one", "10.176.1.10"), "10.1.0.4:8080", ("web", "10.1.0.4:8080"), true),
     // By an appliance that a balancer chooses.
