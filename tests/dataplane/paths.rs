@@ -182,6 +182,8 @@ struct Side {
     /// Packets that were forwarded without a walk, and those that followed records, mappings and tables alone.
     shortened: usize,
     followed: usize,
+    /// The last of these followed a mapping too.
+    mapped: bool,
 }
 
 /// Whether the pipeline was walked through from the start, and what it reported of the packet.
@@ -209,7 +211,7 @@ impl Side {
             mappings: NatTable::new(limits),
             loops: LoopTable::new(),
         };
-        Self { flows, paths, delivered: Vec::new(), shortened: 0, followed: 0 }
+        Self { flows, paths, delivered: Vec::new(), shortened: 0, followed: 0, mapped: false }
     }
 
     fn send(&mut self, tables: &Compiled, from: PortId, now: Timestamp, bytes: &[u8]) -> Out {
@@ -227,6 +229,7 @@ impl Side {
             assert!(matches!(verdict, Verdict::Forward(_)));
             report.check(&self.flows, now, (&before, packet.tuple()), ttl);
             self.followed += 1;
+            self.mapped = report.is_mapped();
         }
         match verdict {
             Verdict::Forward(port) => {

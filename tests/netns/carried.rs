@@ -213,12 +213,22 @@ fn came_to_web(lab: &Lab, client: &UdpSocket, server: &UdpSocket, times: usize) 
 }
 
 #[test]
-fn lb_41_a_capture_has_packets_of_a_balanced_flow_through_a_gateway_as_they_come() {
+fn lb_41_fab_05_a_capture_has_packets_through_a_gateway_as_they_come() {
     let Some(lab) = up(gateways::TOPOLOGY) else { return };
     let server = lab.inside("web", || bound(|| UdpSocket::bind("0.0.0.0:8080")));
     let client = lab.inside("dc", || UdpSocket::bind("192.168.1.10:0").unwrap());
     client.connect("10.1.0.100:80").unwrap();
     assert_eq!(came_to_web(&lab, &client, &server, 30), 30);
+    // Not translated: the gateway's hop is all that is another at the receiver.
+    let client = lab.inside("dc", || UdpSocket::bind("192.168.1.10:0").unwrap());
+    client.connect("10.1.0.4:8080").unwrap();
+    let mut number = 0;
+    let (file, _folder) = captured(&lab, &["web", "udp"], || {
+        (0..30).for_each(|_| assert!(asked(&client, &server, &mut number, SOON).is_some()));
+    });
+    let packets = file["packets"].as_array().unwrap();
+    let came = packets.iter().filter(|one| one["face"] == "web/eth0" && one["way"] == 1);
+    assert!(came.clone().count() == 30 && came.clone().all(|one| one["ttl"] == 63), "{packets:?}");
 }
 
 /// A client asks a backend itself, and then from the same port the frontend before it: the answers have another source.

@@ -24,6 +24,10 @@ impl Report {
         Self { sent: *sent, delivered: *packet.tuple(), sender, receiver, recorded, mapping, hops, ttl: packet.ttl() }
     }
 
+    pub(super) const fn is_mapped(&self) -> bool {
+        self.mapping.is_some()
+    }
+
     /// It must name the records and the mapping that there are, or what is carried by it would be lost to them.
     pub(super) fn check(&self, flows: &Flows, now: Timestamp, (before, after): (&Tuple, &Tuple), ttl: u8) {
         let Self { sent, delivered, sender, receiver, recorded, mapping, hops, .. } = self;

@@ -34,6 +34,9 @@ fn fab_05_vpn_15_flows_through_gateways_are_reported_with_their_hops() {
         assert_eq!(side.followed, 0, "{node} to {dst}: a first packet");
         side.send(&tables, from, Timestamp(2), &asks(ACK)).unwrap();
         assert_eq!(side.followed, usize::from(carried), "{node} to {dst}");
+        let mut mappings = 0;
+        side.flows.mappings.look(Timestamp(2), |_| mappings += 1);
+        assert_eq!(side.mapped, carried && mappings > 0, "{node} to {dst}: it lasts as long as its packets go on");
         if to == port(&network, &tables, "nva") {
             continue;
         }
