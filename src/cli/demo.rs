@@ -11,6 +11,7 @@ use crate::lab::traffic::ping;
 use crate::lab::{self, Base, Node, Record};
 use crate::model::{Network, RunPolicy};
 
+use super::call::Call;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
@@ -61,9 +62,12 @@ impl Demo {
 /// Commands that work as they are printed, from where the user is.
 fn try_next(lab: &str, context: &Context) -> String {
     let labs = lab::labs(&Base::detect()).into_iter().filter(Record::is_running).count();
-    let call = call::own();
     // A lab that was given a name is called by it: others may be started beside it.
     let is_chosen = context.given.is_some() || context.lab.as_ref().is_some_and(|other| other != lab);
+    commands(&call::own(), lab, (labs, is_chosen))
+}
+
+fn commands(call: &Call, lab: &str, (labs, is_chosen): (usize, bool)) -> String {
     let choice = if labs > 1 || is_chosen { format!(" -l {lab}") } else { String::new() };
     let commands = TRY_NEXT.map(|(command, _)| {
         let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
@@ -127,4 +131,37 @@ fn milliseconds(duration: Duration) -> f64 {
 
 fn failed(message: &str) -> Failure {
     Failure::new(Exit::No, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(is_installed: bool, labs: usize, is_chosen: bool) -> String {
+        let words = if is_installed { "vnet" } else { "sudo target/release/vnet" };
+        commands(&Call { words: words.to_owned(), is_installed }, "mine", (labs, is_chosen))
+    }
+
+    /// Each line can be typed as it is: by what the program was called as, and with the lab where that is not clear.
+    #[test]
+    fn what_to_try_next_works_as_it_is_printed() {
+        let alone = told(true, 1, false);
+        assert!(alone.contains("\n  vnet exec web -- "), "{alone}");
+        assert!(!alone.contains(" -l ") && !alone.contains("cargo install"), "{alone}");
+        assert_eq!(alone.lines().filter(|line| line.starts_with("  vnet ")).count(), TRY_NEXT.len());
+        for (labs, is_chosen) in [(2, false), (1, true)] {
+            let several = told(true, labs, is_chosen);
+            assert_eq!(several.matches(" -l mine").count(), TRY_NEXT.len(), "{several}");
+        }
+        let not_installed = told(false, 1, false);
+        assert!(not_installed.contains("\n  sudo target/release/vnet exec web -- "), "{not_installed}");
+        assert!(
+            not_installed.ends_with("`cargo install --path . --locked` puts vnet on your path.\n"),
+            "{not_installed}"
+        );
+        // The meanings stand below each other.
+        let meant = |(line, (_, meaning)): (&str, &(_, &str))| line.find(meaning);
+        let starts: Vec<_> = alone.lines().skip(2).zip(&TRY_NEXT).map(meant).collect();
+        assert!(starts[0].is_some() && starts.iter().all(|start| *start == starts[0]), "{starts:?} in {alone}");
+    }
 }

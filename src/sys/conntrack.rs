@@ -103,4 +103,16 @@ mod tests {
             assert_eq!(direction(&tuple(&flow), flow.protocol), Some(flow));
         }
     }
+
+    /// The kernel finds a ping by its request: type and code are part of the tuple.
+    #[test]
+    fn a_ping_is_asked_for_by_its_request() {
+        for (protocol, kind, code, request) in [(ICMP, 5, 6, 8), (ICMPV6, 8, 9, 128)] {
+            let address = |v4: &str, v6: &str| if protocol == ICMP { v4 } else { v6 }.parse().unwrap();
+            let (src, dst) = ((address("10.0.0.1", "fd00::1"), 7), (address("10.0.0.2", "fd00::2"), 7));
+            let tuple = tuple(&Direction { protocol, src, dst });
+            let ports = get(&tuple, PROTOCOL).unwrap();
+            assert_eq!((get(ports, kind), get(ports, code)), (Some(&[request][..]), Some(&[0][..])));
+        }
+    }
 }

@@ -186,6 +186,7 @@ mod tests {
         for length in 0..bytes.len() {
             assert_eq!(messages(&bytes[..length]).count(), 0);
         }
+        assert_eq!((text("filter"), attribute(2, b"abc")[7]), (b"filter\0".to_vec(), 0));
         // Lengths that lead nowhere.
         assert_eq!((attributes(&[0, 0, 1, 0]).count(), messages(&[0; 64]).count()), (0, 0));
     }

@@ -267,4 +267,25 @@ mod tests {
         seen.0[0].complete = false;
         assert_eq!(seen.way(&[flow]), None);
     }
+
+    /// Only a machine that was watched all the time, and saw nothing, is sure to have missed a packet.
+    #[test]
+    fn a_machine_that_was_not_watched_has_missed_nothing() {
+        let flow = Flow::udp((Ipv4Addr::new(10, 0, 0, 4).into(), 0xc000), (Ipv4Addr::new(10, 0, 0, 5).into(), 53));
+        let there = |machine: &str, complete, saw| {
+            let flows = if saw { [(flow, Hops { least: 64, most: 64 })].into() } else { HashMap::new() };
+            Sightings { machine: machine.to_owned(), flows, complete }
+        };
+        let seen = Seen(vec![there("saw", true, true), there("not", true, false), there("cut", false, false)]);
+        assert_eq!(
+            ["saw", "not", "cut", "unknown"].map(|machine| seen.missed(machine, flow)),
+            [false, true, false, false]
+        );
+        assert_eq!((seen.flows("saw").collect::<Vec<_>>(), seen.flows("not").count()), (vec![flow], 0));
+        let last = |names: &[Flow]| seen.last_seen(names, ("sender", Some("not")));
+        assert_eq!(
+            (last(&[flow]), last(&[flow.answer()])),
+            (Some(("saw".to_owned(), false, false)), Some(("saw".to_owned(), false, true)))
+        );
+    }
 }

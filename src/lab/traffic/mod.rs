@@ -9,6 +9,7 @@ mod forwarders;
 pub(super) mod listeners;
 pub mod names;
 pub mod page;
+mod patience;
 pub mod ping;
 pub mod shares;
 pub mod steady;
@@ -32,13 +33,12 @@ use super::lifecycle::daemon;
 use super::namespaces::{attach, gateway};
 use forwarders::{Flow, Seen, Watch};
 use listeners::{Transport, is_taken};
+use patience::Patience;
 
 /// Trials that run at the same time.
 const BATCH: usize = 64;
 /// Machines that are watched, whether they should forward or not.
 const WATCHED: usize = 64;
-/// How long the first attempt waits; each later one waits twice as long.
-const FIRST_ATTEMPT: Duration = Duration::from_millis(200);
 /// How long a machine's own program may take to listen before we do.
 const PROGRAM: Duration = Duration::from_secs(1);
 /// How often an echo looks whether it should end.
@@ -483,33 +483,6 @@ fn echo(socket: &UdpSocket, over: &AtomicBool) {
             // A lost answer is requested again.
             let _ = socket.send_to(&buffer[..length], peer);
         }
-    }
-}
-
-/// How long each attempt may take: more and more, until the time is up.
-struct Patience<'a> {
-    deadline: Instant,
-    next: Duration,
-    stop: &'a AtomicBool,
-}
-
-impl<'a> Patience<'a> {
-    fn new(total: Duration, stop: &'a AtomicBool) -> Self {
-        Self { deadline: Instant::now() + total, next: FIRST_ATTEMPT, stop }
-    }
-}
-
-impl Iterator for Patience<'_> {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || self.stop.load(Ordering::Relaxed) {
-            return None;
-        }
-        let now = self.next.min(left);
-        self.next *= 2;
-        Some(now)
     }
 }
 
