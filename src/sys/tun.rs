@@ -9,6 +9,7 @@
 use std::ffi::{c_int, c_uint};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags};
@@ -116,6 +117,15 @@ impl Tun {
             let _ = steering::steer(opened[0].fd.as_fd(), link_len);
         }
         Ok(Self { queues: opened, offload })
+    }
+
+    /// A device that is not the kernel's, for tests: its guest has the other ends of these sockets, one a queue. A header
+    /// stands in front of each packet.
+    pub fn of_sockets(queues: Vec<UnixDatagram>) -> io::Result<Self> {
+        let (offload, framing) = (OffloadSupport::TcpUdp, Framing::Header);
+        queues.iter().try_for_each(|socket| socket.set_nonblocking(true))?;
+        let queues = queues.into_iter().map(|socket| TunQueue { fd: socket.into(), offload, framing, port: None });
+        Ok(Self { queues: queues.collect(), offload })
     }
 
     /// Stands for a guest's port from now on, which goes with the last queue.

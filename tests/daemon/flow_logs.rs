@@ -1,0 +1,49 @@
+//! Flow logs of what happens while their directories come and go.
+
+use std::fs;
+
+use vnet::daemon::api::protocol::{Request, Response};
+
+use crate::{Lab, eventually};
+
+/// DIAG-08: a log has what happens from when it is applied. Directories that a user has removed are made again, and records
+/// go on.
+#[test]
+fn diag_08_a_log_goes_on_after_its_directory_was_removed() {
+    let lab = Lab::start();
+    let storage = lab.directory.path().join("logs");
+    fs::create_dir(&storage).unwrap();
+    let report = || {
+        let Response::Status(status) = lab.ask(&Request::Status) else { panic!("no status") };
+        assert_eq!(status.flow_events_lost, 0);
+        status.flow_logs
+    };
+    assert_eq!(report(), [], "not applied yet");
+    lab.logger.apply(vec![storage.clone()]);
+    let [log] = &report()[..] else { panic!("one log") };
+    assert_eq!((log.name.as_str(), log.records, log.storage_path.as_path()), ("net", 0, storage.as_path()));
+    lab.exchange(1000, b"logged");
+    eventually(|| report().iter().all(|log| log.records > 0 && log.error.is_none()));
+    assert!(storage.read_dir().unwrap().next().is_some());
+
+    fs::remove_dir_all(&storage).unwrap();
+    lab.logger.mend();
+    assert!(storage.is_dir(), "it is there again");
+    lab.exchange(2000, b"logged again");
+    eventually(|| storage.read_dir().unwrap().next().is_some());
+    assert!(report().iter().all(|log| log.error.is_none()));
+    lab.logger.stop();
+    lab.logger.stop();
+}
+
+/// What is pending when the daemon ends is written.
+#[test]
+fn diag_08_the_end_loses_no_record() {
+    let lab = Lab::start();
+    let storage = lab.directory.path().join("logs");
+    fs::create_dir(&storage).unwrap();
+    lab.logger.apply(vec![storage.clone()]);
+    lab.exchange(1000, b"logged");
+    lab.logger.stop();
+    assert!(storage.read_dir().unwrap().next().is_some());
+}

@@ -1,0 +1,83 @@
+//! What is asked once: counters, drops, flows, the status.
+
+use vnet::daemon::api::protocol::{FlowFilter, Request, Response, Topic};
+
+use crate::{CLIENT, HEADERS, Lab, SERVER, next, received};
+
+#[test]
+fn every_listing_has_the_same_packets() {
+    let lab = Lab::start();
+    let mut drops = lab.follow(Topic::Drops { by_flow: false });
+    assert_eq!(next(&mut drops), Response::Drops(Vec::new()));
+    for payload in [&b"one"[..], b"three", b"fifteen"] {
+        lab.exchange(1000, payload);
+    }
+    lab.send(SERVER, ("10.0.2.4:53", "10.0.1.4:1000"), b"answer");
+    assert_eq!(received(&lab.guests[CLIENT]), b"answer");
+    lab.send(CLIENT, ("10.0.1.4:1000", "10.0.2.4:9"), b"denied");
+    lab.send(CLIENT, ("10.0.1.4:2000", "10.0.2.4:9"), b"denied");
+    lab.settle(6);
+
+    let Response::Counters(rows) = lab.ask(&Request::Counters) else { panic!("no counters") };
+    let bytes = |packets: usize, payload: usize| (packets as u64, (packets * HEADERS + payload) as u64);
+    let told = rows.iter().map(|row| {
+        let (received, sent) = ((row.rx_packets, row.rx_bytes), (row.tx_packets, row.tx_bytes));
+        (row.node.as_str(), received, sent, row.drops, row.harmless_drops, row.alive)
+    });
+    let wanted = [
+        ("client", bytes(5, 15 + 12), bytes(1, 6), 2, 0, true),
+        ("server", bytes(1, 6), bytes(3, 15), 0, 0, true),
+        ("spare", bytes(0, 0), bytes(0, 0), 0, 0, true),
+        ("AzurePlatform", bytes(0, 0), bytes(0, 0), 0, 0, true),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), wanted);
+
+    let Response::Drops(rows) = lab.ask(&Request::Drops { by_flow: false }) else { panic!("no drops") };
+    let told: Vec<_> = rows.iter().map(|row| (row.node.as_str(), row.reason.as_str(), row.packets)).collect();
+    assert_eq!(told, [("client", "NsgInbound", 2)]);
+    // One or both, as they came.
+    while !matches!(next(&mut drops), Response::Drops(rows) if rows.len() == 1 && rows[0].packets == 2) {}
+    let Response::Drops(rows) = lab.ask(&Request::Drops { by_flow: true }) else { panic!("no drops") };
+    let mut ports: Vec<_> = rows.iter().map(|row| (row.flow.as_ref().unwrap().source_port, row.packets)).collect();
+    ports.sort_unstable();
+    assert_eq!(ports, [(Some(1000), 1), (Some(2000), 1)]);
+}
+
+#[test]
+fn flows_are_listed_by_what_is_asked_about() {
+    let lab = Lab::start();
+    lab.exchange(1000, b"one");
+    lab.exchange(2000, b"other");
+    let flows = |filter| match lab.ask(&Request::Flows { filter, from: None }) {
+        Response::Flows(page) => {
+            let told = page.flows.iter().map(|row| (row.node.clone(), row.direction.clone(), row.source_port));
+            let mut told: Vec<_> = told.collect();
+            told.sort_unstable();
+            told
+        }
+        other => panic!("{other:?}"),
+    };
+    let row = |node: &str, direction: &str, port| (node.to_owned(), direction.to_owned(), port);
+    let all = FlowFilter::default;
+    let [one, other] = [1000, 2000].map(|port| [row("client", "Outbound", port), row("server", "Inbound", port)]);
+    let [[first, second], [third, fourth]] = [one.clone(), other.clone()];
+    assert_eq!(flows(all()), [first.clone(), third.clone(), second.clone(), fourth.clone()]);
+    assert_eq!(flows(FlowFilter { port: Some(2000), ..all() }), other);
+    assert_eq!(flows(FlowFilter { node: Some("server".to_owned()), ..all() }), [second, fourth]);
+    assert_eq!(flows(FlowFilter { address: "10.0.1.4".parse().ok(), port: Some(1000), ..all() }), one);
+    assert_eq!(flows(FlowFilter { protocol: Some("tcp".to_owned()), ..all() }), []);
+}
+
+#[test]
+fn the_status_sums_up_what_the_daemon_knows() {
+    let lab = Lab::start();
+    lab.exchange(1000, b"one flow");
+    let Response::Status(status) = lab.ask(&Request::Status) else { panic!("no status") };
+    let balancers: Vec<_> =
+        status.load_balancers.iter().map(|it| (it.name.as_str(), it.backends, it.down.len())).collect();
+    assert_eq!(balancers, [("first", 2, 0), ("second", 1, 0)], "each once, however many rules it has");
+    let generation = lab.engine.published().generation();
+    assert_eq!((status.name.as_str(), status.workers, status.generation), ("lab", 1, generation));
+    assert_eq!((status.alerts.as_slice(), status.offload.as_str()), (&["look here".to_owned()][..], "tcp+udp"));
+    assert_eq!((status.carried_flows, status.flows, status.nodes.len()), (None, 2, 3));
+}
