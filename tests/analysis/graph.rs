@@ -129,6 +129,30 @@ fn nothing_overlaps_in_any_graph() {
     }
 }
 
+/// Below the picture is one sample of each kind of line that it has, in each state.
+#[test]
+fn the_legend_has_each_kind_of_line_once() {
+    for seed in 0..100 {
+        let graph = any_graph(&mut Random::new(seed));
+        let kinds: BTreeSet<_> = graph
+            .links
+            .iter()
+            .map(|link| (link.kind, link.state == LinkState::Up, link.state == LinkState::Down))
+            .collect();
+        let drawn = draw(&graph, &Metrics::pixels());
+        let bottom = drawn.shapes.iter().map(|shape| shape.rect.y + shape.rect.h).max().unwrap();
+        let samples = drawn.lines.iter().filter(|line| line.points.iter().all(|(_, y)| *y > bottom));
+        let mut shown: Vec<_> = samples
+            .filter_map(|line| match line.kind {
+                LineKind::Link(kind, state) => Some((kind, state == LinkState::Up, state == LinkState::Down)),
+                LineKind::Way { .. } => None,
+            })
+            .collect();
+        shown.sort_unstable();
+        assert_eq!(shown, kinds.into_iter().collect::<Vec<_>>(), "seed {seed}");
+    }
+}
+
 #[test]
 fn nothing_overlaps_in_pictures_of_random_networks_with_ways_over_them() {
     for seed in 0..120 {

@@ -90,3 +90,23 @@ fn bgp_23_a_route_server_prefers_another_way() {
         config::load(&THREE_WAYS.replace("PREFERENCE", "ExpressRoute"), "e.yaml").unwrap().network.route_servers
     );
 }
+
+/// A connection's routes are listed once each, in order, however many of its sessions have them.
+#[test]
+fn what_a_connection_has_learned_is_listed_once() {
+    let mut seen = 0;
+    for (name, text) in [
+        ("four", include_str!("../golden/speakers/vpn-34-four-tunnels.yaml")),
+        ("two", include_str!("../golden/speakers/vpn-34-two-links.yaml")),
+        ("equal", include_str!("../golden/speakers/bgp-14-equal-paths.yaml")),
+        ("circuits", include_str!("../golden/speakers/er-01-two-circuits.yaml")),
+    ] {
+        let network = config::load(text, name).unwrap().network;
+        let learned = converge(&network, Instant::now()).learned();
+        for (connection, prefixes) in &learned.bgp.by_connection {
+            assert!(prefixes.windows(2).all(|pair| pair[0] < pair[1]), "{name}: {connection} has {prefixes:?}");
+            seen += prefixes.len();
+        }
+    }
+    assert!(seen > 8, "{seen} routes");
+}

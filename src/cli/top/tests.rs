@@ -155,6 +155,26 @@ fn a_thousand_machines_are_sampled_sorted_and_drawn() {
     assert_shows(&app, &["machine-007: drops", "NsgInbound", "why NoRoute"]);
 }
 
+/// As many rows as there is room for, and the chosen one among them, wherever it is.
+#[test]
+fn the_chosen_row_is_on_a_full_page() {
+    let asked = cell::Cell::new(0);
+    let mut app = App::default();
+    app.show(Sampler::new(|request| Ok(thousand(&asked, request))).sample(List::Machines).unwrap());
+    press(&mut app, "/machine-0\n");
+    let order: Vec<_> = app.rows().iter().map(|row| row.key.clone()).collect();
+    assert_eq!(order.len(), 100);
+    let page =
+        |app: &App| screen(app).lines().filter(|line| line.contains("machine-0") && line.contains("/eth0")).count();
+    let room = page(&app);
+    assert!((10..24).contains(&room), "{room} rows on 24 lines");
+    for at in [0, 1, 50, 98, 99] {
+        app.chosen = Some(order[at].clone());
+        assert_shows(&app, &[&order[at]]);
+        assert_eq!(page(&app), room, "with row {at} chosen");
+    }
+}
+
 #[test]
 fn drops_that_rise_are_first_and_have_their_reason() {
     let asked = cell::Cell::new(0);

@@ -431,3 +431,41 @@ fn hop(network: &Network, ids: &Ids, tunnel: ConnectionIx) -> NextHop {
         Remote::Circuit(circuit) => NextHop::Gateway(edge_id(network, circuit)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// VPN-15: a dynamic rule shares its addresses by their ports, all or those that it has; without ports of its own it
+    /// carries pings.
+    #[test]
+    fn vpn_15_a_dynamic_rule_has_the_ports_that_it_says() {
+        let external: Ipv4Net = "172.30.3.8/31".parse().unwrap_or_default();
+        let rule = |kind, internal_ports, external_ports| NatRule {
+            name: "n".to_owned(),
+            mode: NatMode::IngressSnat,
+            kind,
+            internal: Ipv4Net::default(),
+            external,
+            internal_ports,
+            external_ports,
+        };
+        let range = |first, last| Some(PortRange { first, last });
+        let dynamic = NatKind::Dynamic { instance: 0 };
+        let pool = |rule: NatRule| {
+            let pool = map(&rule).pool?;
+            let ports = pool.ports.iter().map(|ports| (ports.address.to_string(), ports.first, ports.count));
+            Some((ports.collect::<Vec<_>>(), pool.echoes))
+        };
+        let of = |first, count| ["172.30.3.8", "172.30.3.9"].map(|address| (address.to_owned(), first, count)).to_vec();
+        let all = Ports::all(IpAddr::from([172, 30, 3, 8]));
+        assert_eq!(pool(rule(dynamic, None, None)), Some((of(all.first, all.count), true)));
+        assert_eq!(pool(rule(dynamic, None, range(5000, 5009))), Some((of(5000, 10), true)));
+        assert_eq!(pool(rule(dynamic, range(80, 80), range(5000, 5000))), Some((of(5000, 1), false)));
+        assert_eq!(pool(rule(NatKind::Static, range(80, 81), range(90, 91))), None, "each has its own");
+        let ports = |rule: NatRule| map(&rule).ports.map(|ports| (ports.internal, ports.external));
+        assert_eq!(ports(rule(NatKind::Static, range(80, 81), range(90, 91))), Some((80..=81, 90..=91)));
+        assert_eq!(ports(rule(dynamic, None, range(90, 91))), Some((0..=u16::MAX, 90..=91)));
+        assert_eq!(ports(rule(dynamic, None, None)), None);
+    }
+}
