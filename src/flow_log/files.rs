@@ -414,6 +414,9 @@ mod tests {
 
         let mut kept_a_day = files(dir.path(), Some(1), 1 << 20);
         kept_a_day.put(&record(28 * HOUR, "1"), 28 * HOUR);
-        assert_eq!(hours(29).collect::<Vec<_>>(), [4, 28], "what another daemon left goes too");
+        assert_eq!(hours(29).collect::<Vec<_>>(), [4, 28], "a day and no more");
+        let mut another = files(dir.path(), Some(1), 1 << 20);
+        another.put(&record(29 * HOUR, "1"), 29 * HOUR);
+        assert_eq!(hours(30).collect::<Vec<_>>(), [28, 29], "what another daemon left goes too");
     }
 }

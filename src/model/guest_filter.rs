@@ -34,3 +34,17 @@ impl fmt::Display for GuestFilter {
         write!(f, "{} ({} lines, {digest:08x})", self.name(), self.text.lines().count())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two rule sets of one length are told apart, and neither is shown.
+    #[test]
+    fn another_text_is_shown_as_another() {
+        let shown = |text: &str| GuestFilter { file: None, text: text.to_owned() }.to_string();
+        let [one, other] = ["drop\n", "pass\n"].map(shown);
+        assert!(one.starts_with("guest.nftables (1 lines, ") && !one.contains("drop"), "{one}");
+        assert!(one != other && one == shown("drop\n"), "{one} {other}");
+    }
+}

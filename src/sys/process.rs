@@ -278,6 +278,20 @@ mod tests {
     }
 
     #[test]
+    fn how_long_a_process_sleeps_is_read_from_its_call() {
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let ends = Instant::now() + Duration::from_secs(10);
+        let mut sleeps = None;
+        while sleeps.is_none() && Instant::now() < ends {
+            sleeps = sleeps_for(child.id());
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Where a process may not look into its own child it knows nothing.
+        assert!(sleeps.is_none_or(|time| time == Duration::from_secs(1000)), "{sleeps:?}");
+    }
+
+    #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let stat = Stat::parse("7 (a) b) S 1 8 9 0 -1 4 0 0 0 0 3 4 0 0 20 0 1 0 4242 1 1").unwrap();
         assert_eq!((stat.start_time, stat.group, stat.has_terminal, stat.ended), (4242, 8, false, false));

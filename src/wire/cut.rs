@@ -102,6 +102,9 @@ mod tests {
             // A packet with a wrong checksum or length is refused.
             assert!(packets.iter_mut().all(|packet| Packet::parse(packet, Offload::default()).is_ok()));
             assert_eq!(packets.iter().map(|packet| packet[ip_len + 13]).collect::<Vec<_>>(), [0x10, 0x10, 0x18]);
+            let numbers = packets.iter().map(|packet| u32::from_be_bytes([4, 5, 6, 7].map(|at| packet[ip_len + at])));
+            let numbers: Vec<_> = numbers.collect();
+            assert_eq!(numbers, [0, 1400, 2800].map(|at| numbers[0].wrapping_add(at)), "sequence numbers");
             // Not a super-packet: as it is.
             assert_eq!(cut(&whole, &Offload::default()), [whole.clone()]);
             whole.truncate(10);

@@ -133,3 +133,32 @@ impl Packet<'_> {
 fn number(segment: &[u8], at: usize) -> u32 {
     segment[at..].first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::wire::{Offload, build};
+
+    /// RFC 9293 section 3.5.2: what has an ACK gets its number as sequence number; else all that came is acknowledged, of
+    /// which SYN and FIN are one each.
+    #[test]
+    fn a_reset_answers_what_the_segment_says() {
+        let (src, dst) = ("10.0.0.4:1000".parse().unwrap(), "10.0.0.5:80".parse().unwrap());
+        for (flags, counted) in [(0, 10), (SYN, 11), (FIN, 11), (SYN | FIN, 12)] {
+            let mut bytes = build::tcp(src, dst, flags, &[0; 10]);
+            let seq = number(&bytes[20..], SEQ);
+            let mut packet = Packet::parse(&mut bytes, Offload::default()).unwrap();
+            assert!(packet.turn_into_reset());
+            let segment = packet.transport_bytes();
+            let told = (number(segment, SEQ), number(segment, ACK_NUMBER), segment[transport::field::TCP_FLAGS]);
+            assert_eq!(told, (0, seq.wrapping_add(counted), RST | ACK), "flags {flags:#x}");
+        }
+        let mut bytes = build::tcp(src, dst, ACK, &[0; 10]);
+        let acknowledged = number(&bytes[20..], ACK_NUMBER);
+        let mut packet = Packet::parse(&mut bytes, Offload::default()).unwrap();
+        assert!(packet.turn_into_reset());
+        assert_eq!(number(packet.transport_bytes(), SEQ), acknowledged);
+        assert!(!packet.turn_into_reset(), "a reset is never answered");
+    }
+}

@@ -32,6 +32,9 @@ fn every_listing_has_the_same_packets() {
     ];
     assert_eq!(told.collect::<Vec<_>>(), wanted);
 
+    let no_port: u64 = lab.engine.counters().ports.iter().map(|port| port.no_udp_port).sum();
+    assert_eq!(no_port, 0, "these were dropped for another reason");
+
     let Response::Drops(rows) = lab.ask(&Request::Drops { by_flow: false }) else { panic!("no drops") };
     let told: Vec<_> = rows.iter().map(|row| (row.node.as_str(), row.reason.as_str(), row.packets)).collect();
     assert_eq!(told, [("client", "NsgInbound", 2)]);

@@ -87,3 +87,15 @@ fn made(function: &str, given: &Arguments<'_>, target: &Target) -> Outcome<Strin
 fn is_guid(text: &str) -> bool {
     text.len() == 36 && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guid_has_its_length_and_its_digits() {
+        assert!(is_guid("0f8fad5b-d9cb-469f-a165-70867728950e"));
+        assert!(!is_guid("0f8fad5b-d9cb-469f-a165-70867728950"), "short");
+        assert!(!is_guid("0f8fad5b-d9cb-469f-a165-70867728950x"), "no digit");
+    }
+}

@@ -44,3 +44,37 @@ impl Said {
         Self { holds: right_end && right_output, text: format!("{}{said}", ran.ending()), fact: None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use super::*;
+    use crate::model::Program;
+
+    /// Its exit code and a part of its output, where one is wanted.
+    #[test]
+    fn a_program_ends_as_it_should_and_says_what_it_should() {
+        let said = |wanted: (u8, Option<&str>), (code, stdout): (i32, &str)| {
+            let (exit, part) = wanted;
+            let (on, program) = ("web".to_owned(), Program::default());
+            let wanted = ExecTest { on, program, exit, stdout: part.map(str::to_owned) };
+            let (stdout, stderr) = (stdout.to_owned(), "first\nwhy not\n".to_owned());
+            let said =
+                Said::of_program(&wanted, &Ran { status: Some(ExitStatus::from_raw(code << 8)), stdout, stderr });
+            (said.holds, said.text)
+        };
+        for (wanted, ran, holds, text) in [
+            ((0, None), (0, "anything"), true, "exit code 0"),
+            ((0, Some("ing")), (0, "anything"), true, "exit code 0"),
+            ((0, Some("no")), (0, "anything"), false, "exit code 0 and the output `anything`"),
+            ((0, Some("no")), (0, " \n"), false, "exit code 0 and no output"),
+            ((3, None), (3, ""), true, "exit code 3"),
+            ((0, None), (3, "out"), false, "exit code 3 and `out`"),
+            ((0, Some("out")), (3, ""), false, "exit code 3 and `why not`"),
+        ] {
+            assert_eq!(said(wanted, ran), (holds, text.to_owned()), "{wanted:?} {ran:?}");
+        }
+    }
+}

@@ -120,3 +120,27 @@ impl ServerCertVerifier for AnyCertificate {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    /// The first words of TLS are the client's; then it waits for the server's. A plain connection has none of its own.
+    #[test]
+    fn a_client_of_tls_speaks_first_and_then_listens() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let connect = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let plain = Wire::Plain(connect());
+        assert!(!plain.wants_write() && !plain.wants_read());
+        let mut secure = Wire::secure(connect(), Ipv4Addr::LOCALHOST.into(), &config().unwrap()).unwrap();
+        assert!(secure.wants_write() && !secure.wants_read());
+        if let Wire::Secure(stream) = &mut secure {
+            let StreamOwned { conn, sock } = &mut **stream;
+            conn.write_tls(sock).unwrap();
+        }
+        assert!(!secure.wants_write() && secure.wants_read());
+    }
+}
