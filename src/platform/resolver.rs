@@ -135,6 +135,22 @@ mod tests {
         assert_eq!((said.code.as_str(), said.records), ("NXDOMAIN", vec!["web.example.org".into()]));
     }
 
+    /// One to an earlier question has another number, and one about another name is none, whatever its number.
+    #[test]
+    fn an_answer_is_told_from_those_to_other_questions() {
+        let asked = question("www.example.org", RecordType::A).unwrap();
+        let answer_to = |question: &[u8]| {
+            let message = Message::from_octets(question).unwrap();
+            MessageBuilder::new_vec().start_answer(&message, Rcode::NOERROR).unwrap().finish()
+        };
+        assert!(is_answer(&answer_to(&asked), &asked));
+        let earlier = question("www.example.org", RecordType::A).unwrap();
+        assert!(!is_answer(&answer_to(&earlier), &asked), "another number");
+        let mut other = question("web.example.org", RecordType::A).unwrap();
+        other[..2].copy_from_slice(&asked[..2]);
+        assert!(!is_answer(&answer_to(&other), &asked), "another name");
+    }
+
     #[test]
     fn an_address_is_asked_by_its_reverse_name() {
         assert_eq!(reverse("10.1.2.3".parse().unwrap()), "3.2.1.10.in-addr.arpa");

@@ -183,6 +183,12 @@ mod tests {
             if word(at) == PACKET {
                 assert_eq!([12, 16, 20, 24].map(|field| word(at + field)), [7, 9, 37, 56]);
             }
+            if word(at) == STATISTICS {
+                // Codes 4, 5 and 8, each of eight bytes: what came, what is missing, what is written.
+                let number = |code: u8, of: u8| [code, 0, 8, 0, of, 0, 0, 0, 0, 0, 0, 0];
+                let told = [number(4, 7), number(5, 4), number(8, 3)].concat();
+                assert_eq!(file[at + 20 + 2 * 12..][..told.len()], told);
+            }
             at += len;
         }
         assert_eq!(kinds, [SECTION, INTERFACE, PACKET, STATISTICS]);
