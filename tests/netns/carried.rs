@@ -11,6 +11,7 @@ use std::time::Duration;
 use vnet::sys::netlink::Netlink;
 use vnet::sys::ping::Pinger;
 use vnet::sys::process::{ProcessId, Signal};
+use vnet::sys::sniffer::Sniffer;
 
 use crate::capture_files::captured;
 use crate::gateways::{self, Way};
@@ -264,6 +265,29 @@ fn fab_05_vpn_15_flows_through_gateways_need_no_daemon() {
         let _stopped = Stopped::of(&lab);
         assert!(!ask(NEVER), "{from} -> {dst}, without it");
     }
+}
+
+#[test]
+fn fab_05_carried_packets_have_the_hops_of_gateways_less() {
+    let Some(lab) = up(gateways::TOPOLOGY) else { return };
+    let server = lab.inside("web", || bound(|| UdpSocket::bind("10.1.0.4:8080")));
+    let client = lab.inside("dc", || UdpSocket::bind("192.168.1.10:0").unwrap());
+    client.connect("10.1.0.4:8080").unwrap();
+    let mut number = 0;
+    eventually("a packet is carried", || {
+        (0..4).for_each(|_| assert!(asked(&client, &server, &mut number, SOON).is_some()));
+        let _stopped = Stopped::of(&lab);
+        let sniffer = lab.inside("web", || Sniffer::open(NEVER).unwrap());
+        let carried = asked(&client, &server, &mut number, NEVER).is_some();
+        let mut buffer = [0; 2048];
+        while let Ok(Some(packet)) = sniffer.read(&mut buffer) {
+            if carried && packet.get(12..16) == Some(&[192, 168, 1, 10]) {
+                assert_eq!(packet[8], 63);
+                return true;
+            }
+        }
+        false
+    });
 }
 
 /// The kernel takes a while to remove the devices of a daemon that is killed. Here they stay, since another holds their

@@ -229,22 +229,3 @@ pub(in crate::lab) fn mtu(name: &str) -> Result<u16> {
     let mtu = mtu.during(|| format!("cannot read the MTU of {name}"))?;
     Ok(u16::try_from(mtu).unwrap_or(u16::MAX))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Guests alone get pairs: the kernel carries no flows of others. The rest is as the lab has it.
-    #[test]
-    fn devices_of_others_are_never_pairs() {
-        for (kind, of_others) in [
-            (DeviceKind::Veth, DeviceKind::Tun),
-            (DeviceKind::Tun, DeviceKind::Tun),
-            (DeviceKind::Tap, DeviceKind::Tap),
-        ] {
-            let queues = Queues { count: 3, offload: OffloadSupport::TcpUdp, kind, router: None };
-            let others = queues.of_others();
-            assert_eq!((others.kind, others.count, others.offload), (of_others, 3, OffloadSupport::TcpUdp), "{kind:?}");
-        }
-    }
-}

@@ -48,5 +48,6 @@ fn fab_05_vpn_15_flows_through_gateways_are_reported_with_their_hops() {
         let is_back = (tuple(&answer).src, tuple(&answer).src_port) == (dst.ip(), dst.port());
         assert!(back == from && is_back, "{node} to {dst}: {:?}", tuple(&answer));
         assert_eq!(side.followed, 2 * usize::from(carried), "{dst} to {node}");
+        assert_eq!(side.mapped, carried && mappings > 0, "{dst} to {node}");
     }
 }
