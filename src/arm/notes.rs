@@ -16,10 +16,18 @@ pub struct Note {
 pub enum NoteKind {
     /// The document does not say it, or says it otherwise: the file has something in its place.
     MadeUp,
+    /// A file that the document links to was not read: what it says is missing.
+    NotRead,
     /// It would matter to packets, and this program does not do it.
     NotEmulated,
     /// Neither the converter nor perhaps Azure knows it.
     Unknown,
+}
+
+impl Note {
+    pub(super) fn made_up(at: &Place, message: impl Into<String>) -> Self {
+        Self { at: at.clone(), kind: NoteKind::MadeUp, message: message.into() }
+    }
 }
 
 /// How many resources of each type were used.

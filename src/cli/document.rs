@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::{env, fs};
 
-use crate::arm::{self, Mistake, Node, Note, NoteKind, Place, Resource, Source, Store, template, terraform};
+use crate::arm::{self, Mistake, Node, Note, Place, Resource, Source, Store, template, terraform};
 use crate::lab::{LARGEST_TOPOLOGY, read_inside};
 use crate::sys::files;
 
@@ -194,8 +194,7 @@ impl Documents {
         }
         context.parameters.extend(parameters.iter().cloned());
         let evaluated = template::evaluate(node, &context)?;
-        let made_up = |one: template::Note| Note { at: one.at, kind: NoteKind::MadeUp, message: one.message };
-        Ok((of(Source::Template, evaluated.resources), evaluated.notes.into_iter().map(made_up).collect()))
+        Ok((of(Source::Template, evaluated.resources), evaluated.notes))
     }
 
     /// What `--parameters` says, and whether it names a file.
@@ -257,8 +256,7 @@ fn planned(document: &Document, node: &Node, before: bool) -> Result<Gathered, V
     } else {
         after
     };
-    let made_up = |one: template::Note| Note { at: one.at, kind: NoteKind::MadeUp, message: one.message };
-    Ok((of(Source::Dump, resources), notes.into_iter().map(made_up).collect()))
+    Ok((of(Source::Dump, resources), notes))
 }
 
 fn of(source: Source, resources: Vec<Resource>) -> Vec<(Source, Resource)> {

@@ -132,6 +132,7 @@ impl<'a> Answer<'a> {
 fn word(kind: NoteKind) -> &'static str {
     match kind {
         NoteKind::MadeUp => "madeUp",
+        NoteKind::NotRead => "notRead",
         NoteKind::NotEmulated => "notEmulated",
         NoteKind::Unknown => "unknown",
     }
@@ -190,7 +191,7 @@ fn line(text: &mut String, note: &Note, strict: bool, context: &Context) {
     let (colour, label) = match note.kind {
         NoteKind::MadeUp => (AnsiColor::Cyan, "note"),
         NoteKind::Unknown if strict => (AnsiColor::Red, "error"),
-        NoteKind::NotEmulated | NoteKind::Unknown => (AnsiColor::Yellow, "warning"),
+        NoteKind::NotRead | NoteKind::NotEmulated | NoteKind::Unknown => (AnsiColor::Yellow, "warning"),
     };
     let style = context.output.paint(colour);
     let place = &note.at;

@@ -17,6 +17,7 @@ use super::context::{Context, Messages};
 use super::document::{self, Documents};
 use super::exit::Exit;
 use super::failure::Failure;
+use super::import;
 use super::source_text::SourceText;
 
 /// A topology's text and what to call it.
@@ -82,12 +83,15 @@ impl Input {
     }
 
     /// Says in one line what became of the documents, where their notes are not shown one by one.
-    pub(super) fn tell(&self, messages: &Messages) {
+    pub(super) fn tell(&self, context: &Context) {
         let Some(imported) = self.imported() else { return };
+        // Without a file that is linked to, every answer may be wrong.
+        let missing: Vec<_> = imported.notes.iter().filter(|note| note.kind == NoteKind::NotRead).cloned().collect();
+        let _ = io::stderr().lock().write_all(import::notes(&missing, false, context).as_bytes());
         let gaps = imported.notes.iter().filter(|note| note.kind != NoteKind::MadeUp).count();
         if gaps > 0 {
             let total = totals(&imported.summary);
-            messages.note(&format!(
+            context.messages.note(&format!(
                 "{}: {total}; `vnet import {}` shows {}",
                 self.name,
                 self.name,
@@ -131,7 +135,7 @@ pub(super) fn read(file: &Path, context: &Context) -> Result<Input, Failure> {
         return Ok(Input::plain(text, name));
     }
     let input = import(documents, &document::Choices::default(), context)?;
-    input.tell(&context.messages);
+    input.tell(context);
     Ok(input)
 }
 

@@ -252,6 +252,18 @@ fn links_stay_in_the_directory() {
     }
 }
 
+/// Every command says that what a link leads to is missing, not only `import`.
+#[test]
+fn a_link_elsewhere_is_a_warning_of_every_command() {
+    const LINK: &str = "tests/golden/import/template-link-elsewhere.json";
+    let warning = format!("{LINK}:18:25: warning: Nothing is read from the network");
+    for arguments in [&["import", LINK][..], &["validate", LINK], &["routes", "hub/none", "-t", LINK]] {
+        let output = vnet(arguments);
+        assert!(err(&output).contains(&warning), "{arguments:?}: {}", err(&output));
+    }
+    assert_eq!(vnet(&["import", LINK]).status.code(), Some(3));
+}
+
 #[test]
 fn bicep_without_its_program_says_how_to_get_the_template() {
     let directory = TempDir::new().unwrap();

@@ -13,7 +13,7 @@ use super::machine::Machine;
 const PARTS: usize = 5;
 
 impl Machine<'_> {
-    /// The document that a `templateLink` or `parametersLink` means. None for an address elsewhere, which is noted.
+    /// The document that a `templateLink` or `parametersLink` means. None for an address elsewhere, of which a warning is given.
     pub(super) fn linked(&self, link: &Node, root: &str) -> Result<Option<Node>, Mistake> {
         let relative = link.get("relativePath").and_then(Node::text);
         let address = link.get("uri").and_then(Node::text);
@@ -42,7 +42,10 @@ impl Machine<'_> {
         }
         if let Some(address) = address.filter(|_| relative.is_none()) {
             let advice = "what it deploys is missing. Save the file in the template's directory to have it";
-            self.note(&link.at, format!("Nothing is read from the network, so `{address:.200}` was not: {advice}."));
+            self.not_read(
+                &link.at,
+                format!("Nothing is read from the network, so `{address:.200}` was not: {advice}."),
+            );
             return Ok(None);
         }
         let shown = relative.unwrap_or_default();

@@ -7,12 +7,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::arm::{Mistake, Node, Place, ResourceId, Value, json};
+use crate::arm::{Mistake, Node, Note, NoteKind, Place, ResourceId, Value, json};
 
+use super::Context;
 use super::addresses::Allocated;
 use super::deployment::Instance;
 use super::expression::Expression;
-use super::{Context, Note};
 
 /// The most that an evaluation may cost: values made, texts counted by length.
 pub const MOST_WORK: usize = 1_000_000;
@@ -168,9 +168,18 @@ impl<'a> Machine<'a> {
 
     /// Says what was made up, once.
     pub(super) fn note(&self, at: &Place, message: impl Into<String>) {
-        let (mut notes, message) = (self.notes.borrow_mut(), message.into());
-        if notes.len() < MOST_NOTES && notes.iter().all(|note| note.message != message) {
-            notes.push(Note { at: at.clone(), message });
+        self.remember(Note::made_up(at, message));
+    }
+
+    /// Says that a file was not read, once.
+    pub(super) fn not_read(&self, at: &Place, message: String) {
+        self.remember(Note { at: at.clone(), kind: NoteKind::NotRead, message });
+    }
+
+    fn remember(&self, note: Note) {
+        let mut notes = self.notes.borrow_mut();
+        if notes.len() < MOST_NOTES && notes.iter().all(|known| known.message != note.message) {
+            notes.push(note);
         }
     }
 

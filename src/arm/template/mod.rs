@@ -24,7 +24,7 @@ mod unique;
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::{Key, Mistake, Node, Place, Resource};
+use super::{Key, Mistake, Node, Note, Resource};
 
 pub use addresses::circuit_of_cloud;
 pub use machine::MOST_WORK;
@@ -56,14 +56,8 @@ pub struct Context<'a> {
 pub struct Evaluated {
     pub resources: Vec<Resource>,
     pub outputs: Vec<(Key, Node)>,
+    /// What was made up, and which files were not read.
     pub notes: Vec<Note>,
-}
-
-/// Something that was made up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    pub at: Place,
-    pub message: String,
 }
 
 impl<'a> Context<'a> {

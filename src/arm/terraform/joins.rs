@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::arm::{Key, Node, Resource, ResourceId, Value};
+use crate::arm::{Key, Node, Note, Resource, ResourceId, Value};
 
-use super::Note;
 use super::instances::Instance;
 use super::shape::{append, keyed, set};
 
@@ -125,7 +124,7 @@ pub(super) fn joined(apart: Vec<Resource>, instances: &[Rc<Instance>], notes: &m
     for instance in instances.iter().filter(|instance| is_join(&instance.kind)) {
         if !apply(instance, &mut apart, &places) {
             let message = format!("`{}` joins nothing that is known here, so it was left out.", instance.address);
-            notes.push(Note { at: instance.values.at.clone(), message });
+            notes.push(Note::made_up(&instance.values.at, message));
         }
     }
     into_parents(apart, &places)

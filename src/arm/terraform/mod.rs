@@ -13,9 +13,7 @@ mod shape;
 
 use std::rc::Rc;
 
-use super::{Mistake, Node, Resource};
-
-pub use super::template::Note;
+use super::{Mistake, Node, Note, Resource};
 
 /// What a document of Terraform says.
 #[derive(Debug)]

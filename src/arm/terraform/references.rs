@@ -9,9 +9,8 @@ use std::rc::Rc;
 
 use ipnet::Ipv4Net;
 
-use crate::arm::{Key, Node, Value};
+use crate::arm::{Key, Node, Note, Value};
 
-use super::Note;
 use super::addresses::{self, ADDRESS, Block, Chosen};
 use super::families;
 use super::instances::Instance;
@@ -57,7 +56,7 @@ pub(super) fn resolve(document: &Node, instances: &mut [Rc<Instance>], notes: &m
     let chosen = plan.chosen.borrow();
     for (instance, mut filled) in instances.iter_mut().zip(filled) {
         let has_chosen = chosen.has(instance);
-        let note = |message| Note { at: instance.values.at.clone(), message };
+        let note = |message: String| Note::made_up(&instance.values.at, message);
         if has_chosen {
             notes.extend(chosen.give(Rc::make_mut(&mut filled)).into_iter().map(note));
         }
