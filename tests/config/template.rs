@@ -157,6 +157,10 @@ fn a_mistake_names_its_place_and_its_expression() {
     assert_eq!(fails("createArray(1)[1]"), "A list of 1 items has no item 1, in `[createArray(1)[1]]`.");
     assert_eq!(fails("resourceGroup().nmae"), "The object has no property `nmae`, in `[resourceGroup().nmae]`.");
     assert_eq!(fails("copyIndex()"), "`copyIndex` stands outside of a `copy`, in `[copyIndex()]`.");
+    assert_eq!(
+        fails("fail('Too many machines')"),
+        "The template fails: Too many machines, in `[fail('Too many machines')]`."
+    );
     assert_eq!(fails("div(1, 0)"), "`div` of 1 and 0 is no number of 64 bits, in `[div(1, 0)]`.");
 }
 
@@ -200,6 +204,38 @@ fn parameters_come_from_outside_and_else_are_made_up() {
     );
     assert!(template::is_template(&document) && !template::is_template(&given));
     assert!(template::parameters_of(&document).is_none());
+}
+
+/// The bounds of values that are given, and of what is taken without one. A secret is not shown.
+#[test]
+fn parameters_keep_their_bounds() {
+    let declared = |bounds: &str| format!(r#""parameters": {{"p": {{{bounds}}}}}, "resources": []"#);
+    let given = |bounds: &str, value: &str| {
+        let parameters = template::parameters_of(&json(&format!(r#"{{"parameters": {{"p": {{"value": {value}}}}}}}"#)));
+        let context = Context { parameters: parameters.expect("a parameter file"), ..Context::new(&no_file) };
+        let evaluated = template::evaluate(&json(&of(&declared(bounds))), &context);
+        evaluated.err().map(|mistakes| (mistakes[0].message.clone(), mistakes[0].expected.clone().unwrap_or_default()))
+    };
+    let int = r#""type": "int", "minValue": 2, "maxValue": 4"#;
+    let text = r#""type": "securestring", "minLength": 2, "maxLength": 4"#;
+    let list = r#""type": "array", "minLength": 1, "maxLength": 2"#;
+    for (bounds, value, message, expected) in [
+        (int, "1", "The value of the parameter `p` is 1.", "a value of at least 2"),
+        (int, "\"5\"", "The value of the parameter `p` is 5.", "a value of at most 4"),
+        (text, "\"a\"", "The length of the parameter `p` is 1.", "a length of at least 2"),
+        (text, "\"secret\"", "The length of the parameter `p` is 6.", "a length of at most 4"),
+        (list, "[]", "The length of the parameter `p` is 0.", "a length of at least 1"),
+        (list, "[1, 2, 3]", "The length of the parameter `p` is 3.", "a length of at most 2"),
+    ] {
+        assert_eq!(given(bounds, value), Some((message.to_owned(), expected.to_owned())), "{bounds}: {value}");
+    }
+    for (bounds, value) in
+        [(int, "2"), (int, "4"), (text, "\"ab\""), (text, "\"abcd\""), (list, "[1]"), (list, "[1, 2]")]
+    {
+        assert_eq!(given(bounds, value), None, "{bounds}: {value}");
+    }
+    // Published files of parameters leave these to be generated.
+    assert_eq!(given(text, "\"GEN-UNIQUE-8\""), None);
 }
 
 #[test]

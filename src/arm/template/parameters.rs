@@ -22,10 +22,16 @@ pub(super) fn values(parameters: &Node) -> Vec<(String, Node)> {
     parameters.entries().iter().filter_map(value).collect()
 }
 
+/// What published templates' parameter files have where whoever deploys them generates a value.
+const TO_BE_GENERATED: [&str; 4] = ["GEN-UNIQUE", "GEN-PASSWORD", "GEN-SSH-PUB-KEY", "GEN-GUID"];
+
 /// The value in the declared form; None for an unknown value.
 pub(super) fn fitted(key: &Key, declared: &Node, value: &Node) -> Result<Option<Node>, Mistake> {
     if value.value == Value::Null {
         return Ok((declared.get("nullable").and_then(boolean) == Some(true)).then(|| value.clone()));
+    }
+    if value.text().is_some_and(|text| TO_BE_GENERATED.iter().any(|known| text.starts_with(known))) {
+        return Ok(None);
     }
     let value = coerced(declared, value.clone());
     let kind = declared.get("type").and_then(Node::text).unwrap_or_default().to_ascii_lowercase();
@@ -51,7 +57,27 @@ pub(super) fn fitted(key: &Key, declared: &Node, value: &Node) -> Result<Option<
         let message = format!("The parameter `{}` must not be `{shown:.60}`.", key.text);
         return Err(Mistake::new(&value.at, message).expecting(format!("one of {}", allowed.join(", "))));
     }
+    within(key, declared, &value)?;
     Ok(Some(value))
+}
+
+/// Checks the bounds of a parameter: of a number its value, else how long the text or the list is.
+fn within(key: &Key, declared: &Node, value: &Node) -> Result<(), Mistake> {
+    let (size, least, most, what) = match &value.value {
+        Value::Number(_) => (integer(value), "minValue", "maxValue", "value"),
+        // Azure counts as .NET does.
+        Value::Text(text) => (i64::try_from(text.encode_utf16().count()).ok(), "minLength", "maxLength", "length"),
+        Value::List(items) => (i64::try_from(items.len()).ok(), "minLength", "maxLength", "length"),
+        Value::Null | Value::Bool(_) | Value::Object(_) => return Ok(()),
+    };
+    let Some(size) = size else { return Ok(()) };
+    let bound = |name: &str| declared.get(name).and_then(integer);
+    let expected = match (bound(least), bound(most)) {
+        (Some(least), _) if size < least => format!("a {what} of at least {least}"),
+        (_, Some(most)) if size > most => format!("a {what} of at most {most}"),
+        _ => return Ok(()),
+    };
+    Err(Mistake::new(&value.at, format!("The {what} of the parameter `{}` is {size}.", key.text)).expecting(expected))
 }
 
 /// Numbers, booleans, lists and objects may be written as texts, as they are on a command line.

@@ -19,6 +19,10 @@ pub(super) fn call(name: &str, given: &Arguments<'_>) -> Option<Outcome<Value>> 
         "true" => given.count(0, 0).map(|()| Value::Bool(true)),
         "false" => given.count(0, 0).map(|()| Value::Bool(false)),
         "null" => given.count(0, 0).map(|()| Value::Null),
+        "fail" => given.count(1, 1).and_then(|()| {
+            let said = plain(given.get(0)?).unwrap_or_default();
+            Err(fault(format!("The template fails: {said:.400}")))
+        }),
         "bool" => given.count(1, 1).and_then(|()| {
             let value = boolean(given.get(0)?);
             value.map(Value::Bool).ok_or_else(|| fault("Argument 1 of `bool` is neither true nor false"))
