@@ -238,6 +238,34 @@ fn parameters_keep_their_bounds() {
     assert_eq!(given(text, "\"GEN-UNIQUE-8\""), None);
 }
 
+/// Azure takes a resource once in a template; conditions, nested templates and what exists may name it again.
+#[test]
+fn a_resource_is_defined_once() {
+    let network = |more: &str| format!(r#"{{"type": "Microsoft.Network/virtualNetworks", "name": "hub"{more}}}"#);
+    let nested = format!(
+        r#"{{"type": "Microsoft.Resources/deployments", "name": "d", "properties": {{"template": {{"resources": [{}]}}}}}}"#,
+        network("")
+    );
+    let both = |other: &str| format!("\"resources\": [{},\n{other}]", network(""));
+    for (other, said_twice) in [
+        (network(r#", "apiVersion": "2020-01-01""#), true),
+        (network("").replace("hub", "HUB"), true),
+        (network(r#", "condition": false"#), false),
+        (network(r#", "existing": true"#), false),
+        (network(r#", "resourceGroup": "other""#), false),
+        (nested, false),
+    ] {
+        let mistakes = evaluate(&both(&other)).err().unwrap_or_default();
+        assert_eq!(!mistakes.is_empty(), said_twice, "{other}: {mistakes:?}");
+        if let Some(mistake) = mistakes.first() {
+            assert_eq!(mistake.at.line, 3, "{mistake}");
+            assert!(mistake.message.contains("twice: the first is at main.json:2:"), "{mistake}");
+        }
+    }
+    let copied = network(r#", "copy": {"name": "c", "count": 2}"#);
+    assert!(said(&format!("\"resources\": [{copied}]"))[0].contains("twice: each turn of its `copy` makes it"));
+}
+
 #[test]
 fn copies_of_everything() {
     let evaluated = evaluate(

@@ -278,6 +278,7 @@ impl Machine<'_> {
             kind,
             name,
         });
+        self.refuse_second(&instance)?;
         env.frame.instances.borrow_mut().push(Rc::clone(&instance));
         self.index.borrow_mut().entry(instance.id.clone()).or_default().push(Rc::clone(&instance));
         if let Some(children) = declared.get("resources") {
@@ -285,6 +286,25 @@ impl Machine<'_> {
             self.expand(children, env, Some(&parent));
         }
         Ok(())
+    }
+
+    /// Azure refuses a template that defines a resource twice. One that exists may be named again, and a nested template
+    /// may deploy a resource of its parent's.
+    fn refuse_second(&self, instance: &Instance) -> Result<(), Mistake> {
+        let index = self.index.borrow();
+        let same = |known: &&Rc<Instance>| known.frame.ptr_eq(&instance.frame) && !known.existing;
+        let first = index.get(&instance.id).and_then(|known| known.iter().find(same));
+        let Some(first) = first.filter(|_| !instance.existing) else { return Ok(()) };
+        let (kind, name, at) = (&instance.kind, &instance.name, &instance.declared.at);
+        let (place, help) = if Rc::ptr_eq(&first.declared, &instance.declared) {
+            ("each turn of its `copy` makes it".to_owned(), "Put `copyIndex()` into its name.")
+        } else {
+            (format!("the first is at {}", first.declared.at), "Take one of them away, or give it another name.")
+        };
+        let message = format!("The template defines `{name:.120}` of type {kind} twice: {place}.");
+        Err(Mistake::new(at, message)
+            .expecting("each resource once, or Azure refuses it: InvalidTemplate")
+            .helped(help))
     }
 
     fn id_of(
