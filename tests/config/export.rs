@@ -81,12 +81,15 @@ fn branches(random: &mut Random, text: &mut String) {
     if vpn {
         let bgp = random.chance(50);
         text.push_str("virtualNetworkGateways:\n");
-        let active = if random.chance(40) {
+        let active_active = random.chance(40);
+        let active = if active_active {
             ", activeActive: true, ipConfigurations: [{name: a, subnet: hub/GatewaySubnet, publicIPAddress: gw0}, {name: b, subnet: hub/GatewaySubnet, publicIPAddress: gw1}]"
         } else {
             ", virtualNetwork: hub, publicIPAddress: gw0"
         };
-        let settings = if bgp { ", enableBgp: true, bgpSettings: {asn: 65010}" } else { "" };
+        let addresses = bgp_addresses(random, active_active);
+        let settings =
+            if bgp { format!(", enableBgp: true, bgpSettings: {{asn: 65010{addresses}}}") } else { String::new() };
         writeln!(text, "  - {{name: gw, sku: VpnGw1{settings}{active}}}").unwrap();
         text.push_str("localNetworkGateways:\n");
         let speaks = |site: u64| {
@@ -114,6 +117,20 @@ fn branches(random: &mut Random, text: &mut String) {
     if circuit {
         let keys = if random.chance(50) { "\n    authorizations: [{name: far, authorizationKey: kk}]" } else { "" };
         writeln!(text, "expressRouteCircuits:\n  - name: er\n    sku: {{tier: Premium}}\n    serviceProviderProperties: {{peeringLocation: London, bandwidthInMbps: 100}}{keys}\n    peerings: [{{name: AzurePrivatePeering, peeringType: AzurePrivatePeering, peerASN: 65030, primaryPeerAddressPrefix: 172.30.0.0/30, secondaryPeerAddressPrefix: 172.30.0.4/30, vlanId: 100}}]").unwrap();
+    }
+}
+
+/// Where a gateway speaks BGP: where Azure puts it, or as a dump says it, with or without addresses of its own.
+fn bgp_addresses(random: &mut Random, active_active: bool) -> String {
+    let custom = |instance: u64| format!("customBgpIpAddresses: [169.254.21.{instance}]");
+    match (random.below(4), active_active) {
+        (0, _) => String::new(),
+        (1, false) => ", bgpPeeringAddress: 10.200.0.9".to_owned(),
+        (1, true) => ", bgpPeeringAddress: '10.200.0.9,10.200.0.8'".to_owned(),
+        (2, false) => format!(", bgpPeeringAddresses: [{{defaultBgpIpAddresses: [10.200.0.20], {}}}]", custom(5)),
+        (_, false) => format!(", bgpPeeringAddresses: [{{ipconfigurationId: default, {}}}]", custom(9)),
+        (2, true) => ", bgpPeeringAddress: '10.200.0.20,10.200.0.21', bgpPeeringAddresses: [{ipconfigurationId: b, defaultBgpIpAddresses: [10.200.0.20]}, {ipconfigurationId: a, defaultBgpIpAddresses: [10.200.0.21]}]".to_owned(),
+        (_, true) => format!(", bgpPeeringAddresses: [{{ipconfigurationId: b, {}}}, {{ipconfigurationId: a, {}}}]", custom(5), custom(9)),
     }
 }
 

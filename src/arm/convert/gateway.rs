@@ -9,7 +9,7 @@ use crate::arm::store::{Entry, Source, Store, ancestor};
 use crate::arm::{Node, ResourceId};
 
 use super::site::made_up_key;
-use super::table::{Table, Use, deep, id_of, is, items, property, reference, scalar, text};
+use super::table::{Table, Use, deep, id_of, is, items, property, reference, scalar, text, words};
 use super::text::{Map, Out};
 use super::virtual_network::{SPACE, vnet_of};
 use super::{Converter, entry, part, private_cloud, virtual_hub};
@@ -73,10 +73,10 @@ pub(super) static BGP: Table = Table {
 static PEERING_ADDRESS: Table = Table {
     what: "a BGP peering address",
     rows: &[
-        ("ipconfigurationId", Use::Cosmetic),
-        ("defaultBgpIpAddresses", Use::Cosmetic),
+        ("ipconfigurationId", Use::Taken),
+        ("defaultBgpIpAddresses", Use::Taken),
         ("tunnelIpAddresses", Use::Cosmetic),
-        ("customBgpIpAddresses", Use::Gap),
+        ("customBgpIpAddresses", Use::Taken),
     ],
 };
 
@@ -198,13 +198,13 @@ pub(super) fn gateway(converter: &mut Converter<'_>, one: &Entry) -> Option<Out>
         map.extend(self::size(converter, size).map(|size| entry("sku", size)));
     }
     if let Some(settings) = property(body, "bgpSettings") {
-        let settings = bgp_settings(settings, one.source);
+        let settings = bgp_settings(settings);
         if !settings.is_empty() && (is(body, "enableBgp", "true") || one.source == Source::Template) {
             map.push(entry("bgpSettings", Out::map(settings)));
         }
     }
     if let Some(routes) = deep(body, &["customRoutes", "addressPrefixes"]).filter(|routes| !routes.items().is_empty()) {
-        map.push(entry("customRoutes", Out::list(super::table::words(routes))));
+        map.push(entry("customRoutes", Out::list(words(routes))));
     }
     nat_mappings(body, &mut map);
     Some(Out::map(map).at(&one.resource.at))
@@ -247,16 +247,32 @@ fn size(converter: &mut Converter<'_>, node: &Node) -> Option<Out> {
     None
 }
 
-/// AS number and addresses; a template's are not allocated yet.
-pub(super) fn bgp_settings(node: &Node, source: Source) -> Map {
+/// AS number and addresses. Those of each instance stand where they say more than `bgpPeeringAddress` does.
+pub(super) fn bgp_settings(node: &Node) -> Map {
     let mut map = Map::new();
-    let keys = if source == Source::Dump { &["asn", "bgpPeeringAddress"][..] } else { &["asn"] };
-    for key in keys {
+    for key in ["asn", "bgpPeeringAddress"] {
         if let Some(value) = property(node, key)
             && let Some(written) = scalar(value)
         {
             map.push(entry(key, Out::scalar(written).at(&value.at)));
         }
+    }
+    let instances: Vec<_> = items(node, "bgpPeeringAddresses").iter().map(instance_bgp).collect();
+    let says = |key: &str| instances.iter().filter(|one| one.iter().any(|(known, _)| known == key)).count();
+    let (default, custom) = (says("defaultBgpIpAddresses"), says("customBgpIpAddresses"));
+    let is_known = map.iter().any(|(key, _)| key == "bgpPeeringAddress");
+    if custom > 0 || default > usize::from(is_known) {
+        map.push(entry("bgpPeeringAddresses", Out::list(instances.into_iter().map(Out::map).collect())));
+    }
+    map
+}
+
+fn instance_bgp(node: &Node) -> Map {
+    let mut map = Map::new();
+    map.extend(property(node, "ipconfigurationId").and_then(part).map(|name| entry("ipconfigurationId", name)));
+    for key in ["defaultBgpIpAddresses", "customBgpIpAddresses"] {
+        let addresses = property(node, key).filter(|addresses| !addresses.items().is_empty());
+        map.extend(addresses.map(|addresses| entry(key, Out::list(words(addresses)))));
     }
     map
 }

@@ -3,7 +3,7 @@
 
 use crate::arm::Node;
 use crate::arm::notes::NoteKind;
-use crate::arm::store::{Entry, Source};
+use crate::arm::store::Entry;
 
 use super::gateway::{BGP, bgp_settings};
 use super::names::Rule;
@@ -43,7 +43,7 @@ pub(super) fn local_gateway(converter: &mut Converter<'_>, one: &Entry) -> Optio
     if !space.is_empty() {
         map.push(entry("localNetworkAddressSpace", Out::list(space.clone())));
     }
-    let bgp = property(body, "bgpSettings").map(|settings| bgp_settings(settings, Source::Dump));
+    let bgp = property(body, "bgpSettings").map(bgp_settings);
     let bgp = bgp.filter(|settings| settings.iter().any(|(key, _)| key == "bgpPeeringAddress"));
     map.extend(bgp.clone().map(|settings| entry("bgpSettings", Out::map(settings))));
     map.extend(converter.object(body, &LOCAL));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::others::{CLOUD, REACH, ROUTE_SERVER};
-use super::{Exporter, last, names};
+use super::{Exporter, id, last, names};
 
 /// What becomes of a key.
 #[derive(Clone, Copy)]
@@ -65,6 +65,7 @@ const NATS: &str = "Microsoft.Network/natGateways";
 const GATEWAYS: &str = "Microsoft.Network/virtualNetworkGateways";
 const LOCALS: &str = "Microsoft.Network/localNetworkGateways";
 const CIRCUITS: &str = "Microsoft.Network/expressRouteCircuits";
+const CONFIGURATIONS: &str = "Microsoft.Network/virtualNetworkGateways/ipConfigurations";
 const NAT_RULES: &str = "Microsoft.Network/virtualNetworkGateways/natRules";
 const FRONTENDS: &str = "Microsoft.Network/loadBalancers/frontendIPConfigurations";
 const POOLS: &str = "Microsoft.Network/loadBalancers/backendAddressPools";
@@ -300,6 +301,11 @@ fn gateway(_: &Exporter<'_>, item: &Value) -> Value {
     if let Some(pool) = item.pointer_mut("/vpnClientConfiguration/vpnClientAddressPool").filter(|pool| pool.is_array())
     {
         *pool = json!({ "addressPrefixes": *pool });
+    }
+    let name = item["name"].as_str().unwrap_or_default().to_owned();
+    let instances = item.pointer_mut("/bgpSettings/bgpPeeringAddresses").and_then(Value::as_array_mut);
+    for instance in instances.into_iter().flatten().filter(|one| !one["ipconfigurationId"].is_null()) {
+        instance["ipconfigurationId"] = json!(id(CONFIGURATIONS, &[&name, &last(&instance["ipconfigurationId"])]));
     }
     in_subnet(item, "default", "GatewaySubnet")
 }
