@@ -14,6 +14,9 @@ use super::tree::{Key, Node, Place, Value};
 /// How deep lists and objects may be nested. Real documents have less than 40.
 pub const DEEPEST: usize = 150;
 
+/// What is said of a text with two documents, one after the other.
+pub const SECOND: &str = "A second document begins here.";
+
 /// A document of one value.
 pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, Mistake> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -23,6 +26,9 @@ pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, Mistake> {
     reader.skip()?;
     match reader.peek() {
         None => Ok(node),
+        Some(b'{' | b'[') => Err(Mistake::new(&reader.place(), SECOND)
+            .expecting("the end of the file")
+            .helped("Give each document as a file of its own, or make them one list: `jq -s .`.")),
         Some(_) => Err(reader.unexpected("the end of the file")),
     }
 }

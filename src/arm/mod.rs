@@ -18,7 +18,7 @@ mod tree;
 pub use convert::text::Origins;
 pub use convert::{Options, Topology, convert};
 pub use export::{Export, Omission, bicep, export};
-pub use json::parse as parse_json;
+pub use json::{SECOND as SECOND_DOCUMENT, parse as parse_json};
 pub use mistake::Mistake;
 pub use notes::{Counts, Note, NoteKind, Summary};
 pub use resource::{Resource, ResourceId};

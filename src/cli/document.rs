@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::{env, fs};
 
-use crate::arm::{self, Mistake, Node, Note, Place, Resource, Source, Store, template, terraform};
+use crate::arm::{self, Mistake, Node, Note, Place, Resource, Source, Store, Value, template, terraform};
 use crate::lab::{LARGEST_TOPOLOGY, read_inside};
 use crate::sys::files;
 
@@ -207,6 +207,11 @@ impl Documents {
                 continue;
             }
             let file = one.trim_start_matches('@');
+            if is_bicepparam(Path::new(file)) {
+                let message = format!("{file} is Bicep, and a file of parameters is JSON");
+                let help = Some(how_to_build(Path::new(file)));
+                return Err(vec![Mistake { at: place(), message, expected: None, help }]);
+            }
             let text = files::read_text(Path::new(file), template::LARGEST as u64).map_err(|error| {
                 let message = format!("cannot read {file}: {error}");
                 let expected = Some("NAME=VALUE, or a file of parameters".to_owned());
@@ -270,6 +275,15 @@ impl Document {
             let name = Arc::from(path.display().to_string());
             return Ok(Self::of(name, text, true));
         }
+        if is_bicepparam(path) {
+            let message = format!("{} is a Bicep file of parameters, not a topology", path.display());
+            return Err(Failure::usage(message).help(how_to_build(path)));
+        }
+        let written = path.to_string_lossy();
+        if written.contains('=') && !path.exists() {
+            let message = format!("there is no file {written}");
+            return Err(Failure::usage(message).help(format!("for a parameter's value: --parameters {written}")));
+        }
         let (text, name) = read_text(path, LARGEST)?;
         let is_json = path.extension().is_some_and(|kind| kind.eq_ignore_ascii_case("json"));
         let document = Self::of(Arc::from(name), text, is_json);
@@ -283,7 +297,11 @@ impl Document {
     /// What a text is. Only JSON can be an ARM document; YAML may look like it in its first letter.
     fn of(name: Arc<str>, text: String, is_json: bool) -> Self {
         let begins = text.trim_start_matches('\u{feff}').trim_start();
-        let may_be = is_json || begins.starts_with(['{', '[']) || begins.starts_with("//") || begins.starts_with("/*");
+        let may_be = is_json
+            || begins.trim_end() == "null"
+            || begins.starts_with(['{', '['])
+            || begins.starts_with("//")
+            || begins.starts_with("/*");
         let kind = match may_be.then(|| arm::parse_json(&name, &text)) {
             Some(Ok(node)) if template::is_template(&node) && text.len() > template::LARGEST => {
                 Kind::Broken(too_long(node.at))
@@ -294,7 +312,10 @@ impl Document {
             Some(Ok(node)) if is_schema(&node) => {
                 template::parameters_of(&node).map_or(Kind::Topology, Kind::Parameters)
             }
-            Some(Err(mistake)) if is_json => Kind::Broken(mistake),
+            Some(Ok(Node { at, value })) if !matches!(value, Value::Object(_) | Value::List(_)) => {
+                Kind::Broken(no_document(at))
+            }
+            Some(Err(mistake)) if is_json || mistake.message == arm::SECOND_DOCUMENT => Kind::Broken(mistake),
             Some(_) | None => Kind::Topology,
         };
         Self { name, text, kind }
@@ -307,6 +328,16 @@ impl Document {
             expected: Some("an ARM template, the output of `az … list -o json`, or `terraform show -json`".to_owned()),
             help: None,
         }
+    }
+}
+
+/// What `az` prints where there is nothing.
+fn no_document(at: Place) -> Mistake {
+    Mistake {
+        at,
+        message: "this is a single value, such as `null`, and says nothing of a network".to_owned(),
+        expected: Some("an object or a list of resources".to_owned()),
+        help: Some("see what the program that made it says: a name or a resource group may be wrong".to_owned()),
     }
 }
 
@@ -345,6 +376,15 @@ fn files_of(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
         return Err(Failure::usage(format_args!("there is no JSON file in {}", directory.display())));
     }
     Ok(files)
+}
+
+fn is_bicepparam(path: &Path) -> bool {
+    path.extension().is_some_and(|kind| kind.eq_ignore_ascii_case("bicepparam"))
+}
+
+fn how_to_build(path: &Path) -> String {
+    let (path, json) = (path.display(), path.with_extension("json"));
+    format!("make its JSON: bicep build-params {path}, then --parameters {}", json.display())
 }
 
 /// A Bicep file's template, by the `bicep` program.

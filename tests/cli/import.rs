@@ -274,6 +274,32 @@ fn bicep_without_its_program_says_how_to_get_the_template() {
     assert!(err(&output).contains("bicep build"), "{}", err(&output));
 }
 
+/// What is given by mistake, and what is said of it.
+#[test]
+fn slips_have_a_hint() {
+    let directory = TempDir::new().unwrap();
+    let null = written(directory.path(), "null.json", "null\n");
+    let two = written(directory.path(), "two.txt", "[]\n[]\n");
+    let parameters = written(directory.path(), "main.bicepparam", "using './main.bicep'\n");
+    let json = parameters.replace("bicepparam", "json");
+    for (arguments, words) in [
+        (vec!["import", &null], vec!["null.json:1:1: error: this is a single value"]),
+        (vec!["validate", &null], vec!["null.json:1:1: error: this is a single value"]),
+        (vec!["import", &two], vec!["two.txt:2:1: error: A second document begins here.", "jq -s"]),
+        (vec!["import", &parameters], vec!["bicep build-params", &json]),
+        (vec!["import", TEMPLATE, "-p", &parameters], vec!["bicep build-params", &json]),
+        (
+            vec!["import", TEMPLATE, "-p", &null, "vmCount=1"],
+            vec!["there is no file vmCount=1", "--parameters vmCount=1"],
+        ),
+    ] {
+        let output = vnet(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", out(&output));
+        let said = err(&output);
+        assert!(words.iter().all(|word| said.contains(word)), "{arguments:?}: {said}");
+    }
+}
+
 #[test]
 fn several_files_a_directory_and_stdin_are_one_network() {
     let directory = TempDir::new().unwrap();
