@@ -12,6 +12,9 @@ use super::table::{Table, Use, deep, items, property, scalar, words};
 use super::text::{Map, Out};
 use super::{Converter, entry};
 
+/// What a route may lead to.
+const HOPS: &[&str] = &["VirtualNetworkGateway", "VnetLocal", "Internet", "VirtualAppliance", "None"];
+
 static NSG: Table = Table {
     what: "a network security group",
     rows: &[
@@ -28,9 +31,9 @@ static RULE: Table = Table {
     what: "a security rule",
     rows: &[
         ("priority", Use::Copy),
-        ("direction", Use::Copy),
-        ("access", Use::Copy),
-        ("protocol", Use::Copy),
+        ("direction", Use::Word(&["Inbound", "Outbound"])),
+        ("access", Use::Word(&["Allow", "Deny"])),
+        ("protocol", Use::Word(&["Tcp", "Udp", "Icmp", "Esp", "Ah"])),
         ("description", Use::Cosmetic),
         ("sourceAddressPrefix", Use::Taken),
         ("sourceAddressPrefixes", Use::Taken),
@@ -61,7 +64,7 @@ static ROUTE: Table = Table {
     what: "a route",
     rows: &[
         ("addressPrefix", Use::Taken),
-        ("nextHopType", Use::Copy),
+        ("nextHopType", Use::Word(HOPS)),
         ("nextHopIpAddress", Use::Taken),
         ("nextHop", Use::Taken),
         ("hasBgpOverride", Use::Cosmetic),

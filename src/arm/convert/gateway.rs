@@ -120,7 +120,7 @@ static NAT_RULE: Table = Table {
 static CONNECTION: Table = Table {
     what: "a connection",
     rows: &[
-        ("connectionType", Use::Copy),
+        ("connectionType", Use::Word(&["IPsec", "Vnet2Vnet", "ExpressRoute"])),
         ("virtualNetworkGateway1", Use::Ref),
         ("virtualNetworkGateway2", Use::Taken),
         ("localNetworkGateway2", Use::Taken),

@@ -30,7 +30,7 @@ use foldhash::fast::RandomState;
 use ipnet::IpNet;
 
 use super::notes::{Fate, Note, NoteKind, Summary};
-use super::store::{Entry, Source, Store, ancestor, parts};
+use super::store::{Entry, Parts, Source, Store, ancestor, parts};
 use super::{Mistake, Node, Place, ResourceId};
 use names::{Names, Rule};
 use table::{id_of, scalar};
@@ -300,8 +300,8 @@ impl<'a> Converter<'a> {
     fn reference(&self, id: &str) -> Option<String> {
         let parts = parts(id)?;
         let depth = parts.names.len() - 1;
-        self.store.find(ancestor(id, depth)?).filter(|entry| !entry.resource.existing)?;
-        self.names.reference(id)
+        let top = self.store.find(ancestor(id, depth)?).filter(|entry| !entry.resource.existing)?;
+        self.names.reference(id, &own_spelling(&top.resource.body, &parts))
     }
 
     /// The name of a resource.
@@ -373,6 +373,19 @@ impl<'a> Converter<'a> {
 
 fn type_of(kind: &str) -> Option<&'static Type> {
     TYPES.iter().find(|known| known.kind.eq_ignore_ascii_case(kind))
+}
+
+/// The names of an id's children as their parents write them: a reference may do so in another case.
+fn own_spelling<'a>(top: &'a Node, parts: &Parts<'a>) -> Vec<&'a str> {
+    let name = |child: &'a Node| child.get("name")?.text()?.rsplit('/').next();
+    let mut parent = Some(top);
+    let children = parts.kind.split('/').skip(2).zip(&parts.names[1..]);
+    let own = children.map(|(list, written)| {
+        let is = |child: &&'a Node| name(child).is_some_and(|own| own.eq_ignore_ascii_case(written));
+        parent = parent.and_then(|parent| table::items(parent, list).iter().find(is));
+        parent.and_then(name).unwrap_or(written)
+    });
+    own.collect()
 }
 
 /// The last name of an id, for what stands in the same resource.

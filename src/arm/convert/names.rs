@@ -51,15 +51,14 @@ impl Names {
         self.by_id.get(&ResourceId::new(id)).map(String::as_str)
     }
 
-    /// The name by which the file refers to a resource: `hub` for a virtual network, `hub/app` for its subnet.
-    pub(in crate::arm) fn reference(&self, id: &str) -> Option<String> {
+    /// The name by which the file refers to a resource: `hub` for a virtual network, `hub/app` for its subnet. `children`
+    /// are the names below the first one.
+    pub(in crate::arm) fn reference(&self, id: &str, children: &[&str]) -> Option<String> {
         if let Some(name) = self.of(id) {
             return Some(name.to_owned());
         }
-        let parts = parts(id)?;
-        let depth = parts.names.len() - 1;
-        let top = self.of(ancestor(id, depth)?)?;
-        let children = parts.names[1..].iter().map(|name| Rule::Resource(80).fit(name));
+        let top = self.of(ancestor(id, children.len())?)?;
+        let children = children.iter().map(|name| Rule::Resource(80).fit(name));
         Some([top.to_owned()].into_iter().chain(children).collect::<Vec<_>>().join("/"))
     }
 }
@@ -119,6 +118,6 @@ mod tests {
             assert_eq!(names.assign("virtualNetworks", &id(group), "hub", Rule::Resource(64)), name);
         }
         let subnet = format!("{}/subnets/app", id("TWO"));
-        assert_eq!(names.reference(&subnet).as_deref(), Some("hub-two/app"));
+        assert_eq!(names.reference(&subnet, &["app"]).as_deref(), Some("hub-two/app"));
     }
 }

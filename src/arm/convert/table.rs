@@ -23,6 +23,8 @@ pub(super) struct Table {
 pub(super) enum Use {
     /// Stands in the file as it is: a word, a number, a range.
     Copy,
+    /// One of these words, which Azure takes in any case; another one stands as it is.
+    Word(&'static [&'static str]),
     /// The same, unless it is what the file takes for granted.
     Unless(&'static str),
     /// A boolean, where it is not what the file takes for granted.
@@ -191,6 +193,11 @@ impl Converter<'_> {
     fn value(&mut self, node: &Node, used: Use) -> Option<Out> {
         let out = match used {
             Use::Copy => Out::scalar(scalar(node)?),
+            Use::Word(words) => {
+                let written = scalar(node)?;
+                let known = words.iter().find(|word| word.eq_ignore_ascii_case(&written));
+                Out::scalar(known.map_or(written, |word| (*word).to_owned()))
+            }
             Use::Unless(word) => Out::scalar(scalar(node).filter(|text| !text.eq_ignore_ascii_case(word))?),
             Use::Flag(default) => {
                 let says = scalar(node)?.to_ascii_lowercase();
