@@ -206,6 +206,21 @@ fn parameters_come_from_outside_and_else_are_made_up() {
     assert!(template::parameters_of(&document).is_none());
 }
 
+/// Devices on-premises have an address each, and a name is no address.
+#[test]
+fn what_is_made_up_fits_its_name() {
+    let names = ["localGatewayIpAddress", "otherGateway_gatewayIpAddress", "privateIPAddress", "publicIPAddressName"];
+    let declared: Vec<_> = names.iter().map(|name| format!("\"{name}\": {{\"type\": \"string\"}}")).collect();
+    let read: Vec<_> = names.iter().map(|name| format!("parameters('{name}')")).collect();
+    let sections = format!(
+        r#""parameters": {{{}}}, "resources": [], "outputs": {{"all": {{"value": "[createArray({})]"}}}}"#,
+        declared.join(", "),
+        read.join(", ")
+    );
+    let made = outputs(&evaluate(&sections).unwrap());
+    assert_eq!(made["all"], serde_json::json!(["203.0.113.1", "203.0.113.2", "10.0.0.4", "publicIPAddressName"]));
+}
+
 /// The bounds of values that are given, and of what is taken without one. A secret is not shown.
 #[test]
 fn parameters_keep_their_bounds() {

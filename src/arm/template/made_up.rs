@@ -49,7 +49,10 @@ fn text(machine: &Machine<'_>, name: &str, declared: &Node) -> String {
     let is = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     let made = if is(RANGES) && !is(&["name"]) {
         if is(&["subnet"]) { machine.next_subnet() } else { "10.0.0.0/16".to_owned() }
-    } else if is(&["ipaddress", "privateip"]) {
+    } else if lower.ends_with("gatewayipaddress") {
+        // A device on-premises: two of them are not one.
+        machine.next_public()
+    } else if is(&["ipaddress", "privateip"]) && !is(&["name"]) {
         "10.0.0.4".to_owned()
     } else if lower == "location" || is(&["region"]) {
         machine.context.location.clone()
