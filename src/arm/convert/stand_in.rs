@@ -65,8 +65,8 @@ const ALL: [StandIn; 5] = [
 pub(super) fn stand_in(converter: &mut Converter<'_>, one: &Entry) -> bool {
     let (resource, body) = (&one.resource, &one.resource.body);
     let Some(known) = ALL.iter().find(|known| known.kind.eq_ignore_ascii_case(&resource.kind)) else { return false };
-    let configurations = known.lists.iter().flat_map(|list| items(body, list));
-    let Some(configuration) = configurations.into_iter().find(|one| property(one, "subnet").is_some()) else {
+    let configurations: Vec<_> = known.lists.iter().flat_map(|list| items(body, list)).collect();
+    let Some(configuration) = configurations.iter().copied().find(|one| property(one, "subnet").is_some()) else {
         return false;
     };
     let Some(subnet) = property(configuration, "subnet").and_then(|subnet| converter.named(subnet)) else {
@@ -77,6 +77,7 @@ pub(super) fn stand_in(converter: &mut Converter<'_>, one: &Entry) -> bool {
     let name = converter.names.free("virtualMachines", &own, None, Rule::Label(63));
     let mut nic = vec![entry("subnet", subnet)];
     nic.extend(address(configuration, one).map(|address| entry("privateIPAddress", address)));
+    nic.extend(public_address(converter, &configurations, &resource.name));
     if known.forwards {
         nic.push(entry("enableIPForwarding", Out::scalar("true")));
     }
@@ -91,6 +92,17 @@ pub(super) fn stand_in(converter: &mut Converter<'_>, one: &Entry) -> bool {
     let comment = format!("Stands for {} {}: it {does}.", known.what, resource.name);
     converter.push("virtualMachines", Out::map(map).at(&resource.at).comment(comment));
     true
+}
+
+/// The machine has the first public address: an application gateway's stands apart from its subnet.
+fn public_address(converter: &mut Converter<'_>, configurations: &[&Node], name: &str) -> Option<(String, Out)> {
+    let mut all = configurations.iter().filter_map(|one| property(one, "publicIPAddress"));
+    let first = all.next().and_then(|public| converter.named(public))?;
+    if let Some(second) = all.next() {
+        let message = format!("the machine that stands for `{name}` has its first public address alone");
+        converter.note(&second.at, NoteKind::NotEmulated, message);
+    }
+    Some(entry("publicIPAddress", first))
 }
 
 fn address(configuration: &Node, one: &Entry) -> Option<Out> {
