@@ -31,7 +31,7 @@ pub(super) fn fitted(key: &Key, declared: &Node, value: &Node) -> Result<Option<
         return Ok((declared.get("nullable").and_then(boolean) == Some(true)).then(|| value.clone()));
     }
     if value.text().is_some_and(|text| TO_BE_GENERATED.iter().any(|known| text.starts_with(known))) {
-        return Ok(None);
+        return Ok(generated(key, value));
     }
     let value = coerced(declared, value.clone());
     let kind = declared.get("type").and_then(Node::text).unwrap_or_default().to_ascii_lowercase();
@@ -59,6 +59,13 @@ pub(super) fn fitted(key: &Key, declared: &Node, value: &Node) -> Result<Option<
     }
     within(key, declared, &value)?;
     Ok(Some(value))
+}
+
+/// `GEN-UNIQUE-8` says how long the value is to be; of the others nothing is known.
+fn generated(key: &Key, value: &Node) -> Option<Node> {
+    let length: usize = value.text()?.strip_prefix("GEN-UNIQUE-")?.parse().ok().filter(|length| *length <= 100)?;
+    let text = key.text.chars().chain(std::iter::repeat('x')).take(length).collect();
+    Some(Node { at: value.at.clone(), value: Value::Text(text) })
 }
 
 /// Checks the bounds of a parameter: of a number its value, else how long the text or the list is.
