@@ -25,6 +25,9 @@ pub(super) fn values(parameters: &Node) -> Vec<(String, Node)> {
 /// What published templates' parameter files have where whoever deploys them generates a value.
 const TO_BE_GENERATED: [&str; 4] = ["GEN-UNIQUE", "GEN-PASSWORD", "GEN-SSH-PUB-KEY", "GEN-GUID"];
 
+/// The length of what `uniqueString` makes, too.
+const UNIQUE: usize = 13;
+
 /// The value in the declared form; None for an unknown value.
 pub(super) fn fitted(key: &Key, declared: &Node, value: &Node) -> Result<Option<Node>, Mistake> {
     if value.value == Value::Null {
@@ -61,9 +64,13 @@ pub(super) fn fitted(key: &Key, declared: &Node, value: &Node) -> Result<Option<
     Ok(Some(value))
 }
 
-/// `GEN-UNIQUE-8` says how long the value is to be; of the others nothing is known.
+/// `GEN-UNIQUE-8` says how long the value is to be, and `GEN-UNIQUE` that it is long enough; of the others nothing is
+/// known.
 fn generated(key: &Key, value: &Node) -> Option<Node> {
-    let length: usize = value.text()?.strip_prefix("GEN-UNIQUE-")?.parse().ok().filter(|length| *length <= 100)?;
+    let length: usize = match value.text()?.strip_prefix("GEN-UNIQUE")? {
+        "" => UNIQUE,
+        length => length.strip_prefix('-')?.parse().ok().filter(|length| *length <= 100)?,
+    };
     let text = key.text.chars().chain(std::iter::repeat('x')).take(length).collect();
     Some(Node { at: value.at.clone(), value: Value::Text(text) })
 }
