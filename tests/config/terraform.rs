@@ -549,7 +549,7 @@ fn a_state_file_is_read_too() {
     assert!(terraform::read(&empty).expect_err("nothing")[0].to_string().contains("has no resources"));
 }
 
-/// A route leads to an interface and to a firewall, whose addresses Azure allocates.
+/// Routes lead to an interface and to a firewall. Azure allocates the addresses of both.
 #[test]
 fn an_address_that_another_resource_reads_is_chosen() {
     let at = |kind: &str, name: &str, values: Value| json!({"address": format!("{kind}.{name}"), "mode": "managed", "type": kind, "name": name, "values": values});

@@ -29,7 +29,7 @@ fn what_is_learned_is_published_and_outlives_a_change() {
     assert!(learned.down.contains("gw") && learned.bgp.by_connection.contains_key("c"), "{learned:?}");
     lab.exchange(1000, b"after");
 
-    // A guest that leaves takes nobody's packets, and the others keep their devices.
+    // Once a guest is gone it gets no packets, and the others keep their devices.
     let smaller = engine.prepare(network(&LAB.replace("  - {name: spare, ", "  - {name: other, "))).unwrap();
     let last = engine.network().attachments()[2];
     assert_eq!(smaller.missing, [last], "the same place in the file, another machine");

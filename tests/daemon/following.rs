@@ -1,4 +1,4 @@
-//! What is told again and again: traces, captures and flows.
+//! Listings that are followed: traces, captures and flows.
 
 use vnet::daemon::api::client::Following;
 use vnet::daemon::api::protocol::{Capture, FlowEventKind, FlowFilter, Response, Topic};

@@ -1,4 +1,4 @@
-//! A whole daemon without the kernel's devices, and so without root: guests are sockets, whose datagrams are the packets.
+//! A whole daemon without the kernel's devices, so without root. Guests are sockets, and each datagram is a packet.
 //! Questions go over its control socket, as clients ask them. Packets are counted one by one.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]

@@ -22,7 +22,7 @@ pub(super) fn values(parameters: &Node) -> Vec<(String, Node)> {
     parameters.entries().iter().filter_map(value).collect()
 }
 
-/// What published templates' parameter files have where whoever deploys them generates a value.
+/// Placeholders in parameter files of published templates: a value is generated for them at deployment.
 const TO_BE_GENERATED: [&str; 4] = ["GEN-UNIQUE", "GEN-PASSWORD", "GEN-SSH-PUB-KEY", "GEN-GUID"];
 
 /// The length of what `uniqueString` makes, too.

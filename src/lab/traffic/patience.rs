@@ -37,7 +37,7 @@ impl Iterator for Patience<'_> {
 mod tests {
     use super::*;
 
-    /// The attempts take more and more, the last one what is left, and nobody who stops waits for another.
+    /// Each attempt may take longer than the one before, and the last one has the rest of the time. After a stop there is none.
     #[test]
     fn attempts_take_longer_each_time_and_end_with_the_time_that_there_is() {
         let stop = AtomicBool::new(false);
