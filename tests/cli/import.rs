@@ -82,6 +82,18 @@ fn an_export_says_what_is_not_in_it_and_where() {
     assert!(said.contains("template-site-to-site.json as imported:"), "{said}");
 }
 
+/// A size that Azure got after this program was written is no mistake.
+#[test]
+fn an_unknown_gateway_size_is_named() {
+    let text =
+        std::fs::read_to_string("tests/golden/import/rest-gateways.json").unwrap().replace("VpnGw2AZ", "VpnGw9AZ");
+    let directory = TempDir::new().unwrap();
+    let output = vnet(&["import", &written(directory.path(), "dump.json", &text)]);
+    let said = err(&output);
+    assert_eq!(said.matches("the gateway size `VpnGw9AZ` is not known here: the default is used").count(), 1, "{said}");
+    assert!(!out(&output).contains("VpnGw9AZ"));
+}
+
 /// No object of a document is read without a look at all its keys.
 #[test]
 fn unknown_keys_are_reported_wherever_they_stand() {

@@ -206,6 +206,16 @@ fn parameters_come_from_outside_and_else_are_made_up() {
     assert!(template::parameters_of(&document).is_none());
 }
 
+/// What Bicep makes of a type of the user's own is a reference in place of `type`.
+#[test]
+fn a_parameter_of_a_type_with_a_name_has_its_value() {
+    let sections = r##""definitions": {"range": {"type": "string"}},
+        "parameters": {"p": {"$ref": "#/definitions/range"}}, "resources": [], "outputs": {"o": {"value": "[parameters('p')]"}}"##;
+    let parameters = template::parameters_of(&json(r#"{"parameters": {"p": {"value": "10.4.0.0/16"}}}"#)).unwrap();
+    let evaluated = template::evaluate(&json(&of(sections)), &Context { parameters, ..Context::new(&no_file) });
+    assert_eq!(outputs(&evaluated.unwrap())["o"], "10.4.0.0/16");
+}
+
 /// Devices on-premises have an address each, and a name is no address.
 #[test]
 fn what_is_made_up_fits_its_name() {

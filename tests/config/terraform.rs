@@ -549,6 +549,46 @@ fn a_state_file_is_read_too() {
     assert!(terraform::read(&empty).expect_err("nothing")[0].to_string().contains("has no resources"));
 }
 
+/// Of `azurerm_route_table.rt[count.index].id` a plan keeps the resource without the attribute; so it does of a `data` block.
+#[test]
+fn each_of_several_resources_refers_to_its_own() {
+    let at = |kind: &str, name: &str, index: usize, values: Value| json!({"address": format!("{kind}.{name}[{index}]"), "mode": "managed", "type": kind, "name": name, "index": index, "values": values});
+    let subnet = |index: usize| json!({"name": format!("s{index}"), "virtual_network_name": "v", "address_prefixes": [format!("10.0.{index}.0/24")], "resource_group_name": "rg"});
+    let table = |index: usize| json!({"name": format!("rt{index}"), "resource_group_name": "rg"});
+    let nsg = |index: usize| {
+        json!({"address": format!("data.azurerm_network_security_group.g[{index}]"), "mode": "data", "type": "azurerm_network_security_group", "name": "g", "index": index,
+        "values": {"id": network(&format!("networkSecurityGroups/g{index}")), "name": format!("g{index}"), "resource_group_name": "rg"}})
+    };
+    let of = |name: &str, index: usize| json!({"address": format!("{name}[{index}]"), "change": {"after_unknown": {"subnet_id": true, "route_table_id": true, "network_security_group_id": true}}});
+    let (routed, guarded) =
+        ("azurerm_subnet_route_table_association", "azurerm_subnet_network_security_group_association");
+    let refers = |to: &str| json!({"references": [to, "count.index"]});
+    let mut resources = vec![
+        json!({"address": "azurerm_virtual_network.v", "mode": "managed", "type": "azurerm_virtual_network", "name": "v",
+        "values": {"name": "v", "address_space": ["10.0.0.0/16"], "resource_group_name": "rg"}}),
+    ];
+    for index in [0, 1] {
+        resources.extend([
+            at("azurerm_subnet", "s", index, subnet(index)),
+            at("azurerm_route_table", "t", index, table(index)),
+        ]);
+        resources.extend([at(routed, "a", index, json!({})), at(guarded, "b", index, json!({}))]);
+    }
+    let (routed_a, guarded_b) = (format!("{routed}.a"), format!("{guarded}.b"));
+    let plan = read(&json!({"format_version": "1.2", "terraform_version": "1.11.4",
+        "prior_state": {"values": {"root_module": {"resources": [nsg(0), nsg(1)]}}},
+        "planned_values": {"root_module": {"resources": resources}},
+        "resource_changes": [of(&routed_a, 0), of(&routed_a, 1), of(&guarded_b, 0), of(&guarded_b, 1)],
+        "configuration": {"root_module": {"resources": [
+            {"type": routed, "name": "a", "mode": "managed", "expressions": {"subnet_id": refers("azurerm_subnet.s"), "route_table_id": refers("azurerm_route_table.t")}},
+            {"type": guarded, "name": "b", "mode": "managed", "expressions": {"subnet_id": refers("azurerm_subnet.s"),
+                "network_security_group_id": refers("data.azurerm_network_security_group.g")}}]}}}));
+    for (index, subnet) in properties(&plan.after, "v")["subnets"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(subnet["properties"]["routeTable"], id(&format!("routeTables/rt{index}")));
+        assert_eq!(subnet["properties"]["networkSecurityGroup"], id(&format!("networkSecurityGroups/g{index}")));
+    }
+}
+
 /// Routes lead to an interface and to a firewall. Azure allocates the addresses of both.
 #[test]
 fn an_address_that_another_resource_reads_is_chosen() {
@@ -557,13 +597,19 @@ fn an_address_that_another_resource_reads_is_chosen() {
         json!({"name": name, "virtual_network_name": "v", "route_table_name": "t", "address_prefixes": ["10.0.3.0/24"],
         "next_hop_type": "VirtualAppliance", "ip_configuration": [{"name": "c", "subnet_id": network("virtualNetworks/v/subnets/s")}], "resource_group_name": "rg"})
     };
+    // A plan leaves out what it does not know, or has null; a state has an empty text.
+    let unknown = |name: &str, address: Value| {
+        let mut values = named(name);
+        values["ip_configuration"][0]["private_ip_address"] = address;
+        values
+    };
     let taken = json!({"name": "x", "ip_configuration": [{"name": "c", "private_ip_address": "10.0.3.254"}]});
     let refers = |name: &str, to: &str| json!({"type": "azurerm_route", "name": name, "mode": "managed", "expressions": {"next_hop_in_ip_address": {"references": [to]}}});
     let change = |address: &str, key: &str| json!({"address": address, "change": {"after_unknown": {key: true}}});
     let plan = read(&json!({"format_version": "1.2", "terraform_version": "1.11.4",
         "planned_values": {"root_module": {"resources": [
             at("azurerm_virtual_network", "v", named("v")), at("azurerm_subnet", "s", named("s")), at("azurerm_route_table", "t", named("t")),
-            at("azurerm_network_interface", "x", taken), at("azurerm_network_interface", "n", named("n")), at("azurerm_firewall", "f", named("f")),
+            at("azurerm_network_interface", "x", taken), at("azurerm_network_interface", "n", unknown("n", Value::Null)), at("azurerm_firewall", "f", unknown("f", json!(""))),
             at("azurerm_route", "a", named("a")), at("azurerm_route", "b", named("b")), at("azurerm_route", "c", named("c"))]}},
         "resource_changes": [change("azurerm_route.a", "next_hop_in_ip_address"), change("azurerm_route.b", "next_hop_in_ip_address"),
             change("azurerm_route.c", "next_hop_in_ip_address"), change("azurerm_network_interface.n", "private_ip_address")],
@@ -575,6 +621,7 @@ fn an_address_that_another_resource_reads_is_chosen() {
     for (name, index) in [("n", 0), ("f", 1)] {
         assert_eq!(properties(&plan.after, name)["ipConfigurations"][0]["properties"]["privateIPAddress"], hop(index));
     }
+    // Nothing is said of an interface whose address no one reads.
     let said: Vec<_> = plan.notes.iter().map(|note| note.message.as_str()).collect();
     assert_eq!(said.len(), 2, "{said:?}");
     assert!(said[0].contains("azurerm_network_interface.n.ip_configuration[0].private_ip_address"), "{said:?}");
