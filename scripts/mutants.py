@@ -7,6 +7,7 @@ tests/README.md.
 """
 
 import argparse
+import atexit
 import collections
 import concurrent.futures
 import contextlib
@@ -360,6 +361,8 @@ def main():
             print(f"{fault.file}:{fault.line + 1}: {fault.after[1]}  =>  {fault.after[2] or 'left out'}")
         return
     began = time.monotonic()
+    # Cargo takes what was built of the copy for the repository's own: nothing of it may be left.
+    atexit.register(cargo, "clean", "-p", "vnet")
     faults = put_in(wanted)
     faults = dict(list(faults.items())[: arguments.count])
     faults = {number: fault for number, fault in faults.items() if not arguments.faults or number in arguments.faults}

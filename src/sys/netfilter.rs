@@ -8,8 +8,10 @@ use std::iter;
 use std::ops::ControlFlow;
 
 use netlink_packet_core::NLM_F_REQUEST;
+use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_NETFILTER;
-use netlink_sys::{Socket, SocketAddr};
+
+use super::kernel_socket;
 
 const HEADER_LEN: usize = 16;
 /// `nfgenmsg`: an address family, a version and a resource's number.
@@ -34,10 +36,7 @@ pub(super) struct Answer<'a> {
 
 impl Netfilter {
     pub(super) fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_NETFILTER)?;
-        socket.bind(&SocketAddr::new(0, 0))?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self { socket, sequence: 0 })
+        Ok(Self { socket: kernel_socket::open(NETLINK_NETFILTER)?, sequence: 0 })
     }
 
     /// Sends one request, for a dump or with an acknowledgement, and shows its answers until the last one or until `each`
@@ -52,7 +51,7 @@ impl Netfilter {
         let body = [&[family, 0, 0, 0], attributes].concat();
         self.socket.send(&message(kind, flags, self.sequence, &body), 0)?;
         loop {
-            let (datagram, _) = self.socket.recv_from_full()?;
+            let datagram = kernel_socket::answer(&self.socket)?;
             for (kind, sequence, body) in messages(&datagram) {
                 match kind {
                     _ if sequence != self.sequence => {}
@@ -75,7 +74,7 @@ impl Netfilter {
     pub(super) fn send(&mut self, messages_of_a_batch: &[u8], last: u32) -> io::Result<()> {
         self.socket.send(messages_of_a_batch, 0)?;
         loop {
-            let (datagram, _) = self.socket.recv_from_full()?;
+            let datagram = kernel_socket::answer(&self.socket)?;
             for (_, sequence, body) in messages(&datagram).filter(|(kind, ..)| *kind == ERROR) {
                 outcome(body)?;
                 if sequence == last {

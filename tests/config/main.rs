@@ -8,3 +8,4 @@ mod hostile_template;
 mod schema;
 mod template;
 mod terraform;
+mod terraform_plan;

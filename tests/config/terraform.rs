@@ -6,17 +6,17 @@ use vnet::arm::{Node, Place, Resource};
 
 const GROUP: &str = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg";
 
-fn network(path: &str) -> String {
+pub(crate) fn network(path: &str) -> String {
     format!("{GROUP}/providers/Microsoft.Network/{path}")
 }
 
-fn read(document: &Value) -> Plan {
+pub(crate) fn read(document: &Value) -> Plan {
     let at = Place { file: "tf.json".into(), line: 1, column: 1 };
     terraform::read(&Node::from_json(&at, document)).unwrap_or_else(|mistakes| panic!("{}", mistakes[0]))
 }
 
 /// One managed resource of a state.
-fn managed(kind: &str, name: &str, values: Value) -> Value {
+pub(crate) fn managed(kind: &str, name: &str, values: Value) -> Value {
     let mut values = values;
     values["resource_group_name"] = json!("rg");
     if values.get("name").is_none() {
@@ -37,15 +37,15 @@ fn body<'a>(resources: &'a [Resource], name: &str) -> &'a Node {
     &found.unwrap_or_else(|| panic!("no {name} among {:?}", names(resources))).body
 }
 
-fn properties(resources: &[Resource], name: &str) -> Value {
+pub(crate) fn properties(resources: &[Resource], name: &str) -> Value {
     body(resources, name).to_json()["properties"].clone()
 }
 
-fn names(resources: &[Resource]) -> Vec<&str> {
+pub(crate) fn names(resources: &[Resource]) -> Vec<&str> {
     resources.iter().map(|resource| resource.name.as_str()).collect()
 }
 
-fn id(path: &str) -> Value {
+pub(crate) fn id(path: &str) -> Value {
     json!({"id": network(path)})
 }
 
@@ -455,87 +455,6 @@ fn endpoints_azapi_and_what_is_not_known() {
     );
 }
 
-/// A plan of a module with subnets and a machine in it, whose IDs are all unknown; one network is there already.
-fn unknown_ids() -> Value {
-    let change = |address: &str, unknown: Value| json!({"address": address, "change": {"actions": ["create"], "after_unknown": unknown}});
-    let planned = |module: &str, kind: &str, name: &str, index: Value, values: Value| {
-        let mut resource = managed(kind, name, values);
-        let place = if module.is_empty() { String::new() } else { format!("{module}.") };
-        let brackets = if index.is_null() { String::new() } else { format!("[{index}]") };
-        resource["address"] = json!(format!("{place}{kind}.{name}{brackets}"));
-        if !index.is_null() {
-            resource["index"] = index;
-        }
-        resource
-    };
-    let refers = |references: Value| json!({"references": references});
-    let vnet = json!({"id": network("virtualNetworks/old"), "address_space": ["10.1.0.0/16"]});
-    json!({
-        "format_version": "1.2", "terraform_version": "1.11.4",
-        "prior_state": {"values": {"root_module": {"resources": [
-            managed("azurerm_virtual_network", "old", vnet.clone()),
-            {"address": "data.azurerm_route_table.rt", "mode": "data", "type": "azurerm_route_table", "name": "rt", "values": {
-                "id": network("routeTables/rt"), "name": "rt", "resource_group_name": "rg"}}]}}},
-        "planned_values": {"root_module": {
-            "resources": [
-                planned("", "azurerm_virtual_network", "old", Value::Null, vnet),
-                planned("", "azurerm_subnet", "s", json!(0), json!({"name": "s0", "virtual_network_name": "old", "address_prefixes": ["10.1.0.0/24"]})),
-                planned("", "azurerm_subnet", "s", json!(1), json!({"name": "s1", "virtual_network_name": "old", "address_prefixes": ["10.1.1.0/24"]})),
-                planned("", "azurerm_subnet_route_table_association", "a", json!(0), json!({})),
-                planned("", "azurerm_subnet_route_table_association", "a", json!(1), json!({})),
-                planned("", "azurerm_public_ip", "ip", Value::Null, json!({"allocation_method": "Static"}))],
-            "child_modules": [{"address": "module.web", "resources": [
-                planned("module.web", "azurerm_network_interface", "nic", Value::Null, json!({"ip_configuration": [{"name": "c", "private_ip_address_allocation": "Dynamic"}]})),
-                planned("module.web", "azurerm_linux_virtual_machine", "vm", Value::Null, json!({"network_interface_ids": [null]}))]}]}},
-        "resource_changes": [
-            change("azurerm_subnet.s[0]", json!({"id": true})), change("azurerm_subnet.s[1]", json!({"id": true})),
-            change("azurerm_subnet_route_table_association.a[0]", json!({"subnet_id": true})),
-            change("azurerm_subnet_route_table_association.a[1]", json!({"subnet_id": true})),
-            change("azurerm_public_ip.ip", json!({"id": true, "ip_address": true, "fqdn": true})),
-            change("module.web.azurerm_network_interface.nic", json!({"id": true, "ip_configuration": [{"subnet_id": true, "public_ip_address_id": true}]})),
-            change("module.web.azurerm_linux_virtual_machine.vm", json!({"id": true, "network_interface_ids": [true]}))],
-        "configuration": {"root_module": {
-            "resources": [
-                {"type": "azurerm_subnet_route_table_association", "name": "a", "mode": "managed", "expressions": {
-                    "subnet_id": refers(json!(["azurerm_subnet.s", "count.index"])), "route_table_id": refers(json!(["data.azurerm_route_table.rt.id", "data.azurerm_route_table.rt"]))}}]
-            ,
-            "module_calls": {"web": {
-                "expressions": {"subnet_id": refers(json!(["azurerm_subnet.s[1].id", "azurerm_subnet.s[1]", "azurerm_subnet.s"])), "ip": refers(json!(["azurerm_public_ip.ip.id", "azurerm_public_ip.ip"]))},
-                "module": {"resources": [
-                    {"type": "azurerm_network_interface", "name": "nic", "mode": "managed", "expressions": {"ip_configuration": [
-                        {"subnet_id": refers(json!(["var.subnet_id"])), "public_ip_address_id": refers(json!(["var.ip"]))}]}},
-                    {"type": "azurerm_linux_virtual_machine", "name": "vm", "mode": "managed", "expressions": {
-                        "network_interface_ids": refers(json!(["azurerm_network_interface.nic.id", "azurerm_network_interface.nic"]))}}]}}}}}
-    })
-}
-
-#[test]
-fn a_plan_is_before_and_after_and_its_ids_are_worked_out() {
-    let mut document = unknown_ids();
-    for at in [3, 4] {
-        document["planned_values"]["root_module"]["resources"][at]["values"]["route_table_id"] =
-            json!(network("routeTables/rt"));
-    }
-    assert!(terraform::is_terraform(&Node::from_json(&Place { file: "f".into(), line: 1, column: 1 }, &document)));
-    let plan = read(&document);
-    let before = plan.before.expect("a prior state");
-    assert_eq!(names(&before), ["old", "rt"]);
-    assert!(before[1].existing);
-    let old = properties(&plan.after, "old");
-    assert_eq!(old["subnets"][0]["name"], "s0");
-    assert_eq!(old["subnets"][0]["properties"]["routeTable"], id("routeTables/rt"));
-    assert_eq!(old["subnets"][1]["properties"]["routeTable"], id("routeTables/rt"));
-    let configuration = &properties(&plan.after, "nic")["ipConfigurations"][0]["properties"];
-    assert_eq!(configuration["subnet"], id("virtualNetworks/old/subnets/s1"));
-    assert_eq!(configuration["publicIPAddress"], id("publicIPAddresses/ip"));
-    assert_eq!(
-        properties(&plan.after, "vm")["networkProfile"]["networkInterfaces"],
-        json!([id("networkInterfaces/nic")])
-    );
-    let notes: Vec<_> = plan.notes.iter().map(|note| note.message.as_str()).collect();
-    assert_eq!(notes, ["Terraform knows `azurerm_public_ip.ip.ip_address` only after the apply, so it is allocated."]);
-}
-
 #[test]
 fn a_state_file_is_read_too() {
     let plan = read(&json!({"version": 4, "terraform_version": "1.11.4", "serial": 1, "resources": [
@@ -547,83 +466,4 @@ fn a_state_file_is_read_too() {
     let at = Place { file: "f".into(), line: 1, column: 1 };
     let empty = Node::from_json(&at, &json!({"format_version": "1.0"}));
     assert!(terraform::read(&empty).expect_err("nothing")[0].to_string().contains("has no resources"));
-}
-
-/// Of `azurerm_route_table.rt[count.index].id` a plan keeps the resource without the attribute; so it does of a `data` block.
-#[test]
-fn each_of_several_resources_refers_to_its_own() {
-    let at = |kind: &str, name: &str, index: usize, values: Value| json!({"address": format!("{kind}.{name}[{index}]"), "mode": "managed", "type": kind, "name": name, "index": index, "values": values});
-    let subnet = |index: usize| json!({"name": format!("s{index}"), "virtual_network_name": "v", "address_prefixes": [format!("10.0.{index}.0/24")], "resource_group_name": "rg"});
-    let table = |index: usize| json!({"name": format!("rt{index}"), "resource_group_name": "rg"});
-    let nsg = |index: usize| {
-        json!({"address": format!("data.azurerm_network_security_group.g[{index}]"), "mode": "data", "type": "azurerm_network_security_group", "name": "g", "index": index,
-        "values": {"id": network(&format!("networkSecurityGroups/g{index}")), "name": format!("g{index}"), "resource_group_name": "rg"}})
-    };
-    let of = |name: &str, index: usize| json!({"address": format!("{name}[{index}]"), "change": {"after_unknown": {"subnet_id": true, "route_table_id": true, "network_security_group_id": true}}});
-    let (routed, guarded) =
-        ("azurerm_subnet_route_table_association", "azurerm_subnet_network_security_group_association");
-    let refers = |to: &str| json!({"references": [to, "count.index"]});
-    let mut resources = vec![
-        json!({"address": "azurerm_virtual_network.v", "mode": "managed", "type": "azurerm_virtual_network", "name": "v",
-        "values": {"name": "v", "address_space": ["10.0.0.0/16"], "resource_group_name": "rg"}}),
-    ];
-    for index in [0, 1] {
-        resources.extend([
-            at("azurerm_subnet", "s", index, subnet(index)),
-            at("azurerm_route_table", "t", index, table(index)),
-        ]);
-        resources.extend([at(routed, "a", index, json!({})), at(guarded, "b", index, json!({}))]);
-    }
-    let (routed_a, guarded_b) = (format!("{routed}.a"), format!("{guarded}.b"));
-    let plan = read(&json!({"format_version": "1.2", "terraform_version": "1.11.4",
-        "prior_state": {"values": {"root_module": {"resources": [nsg(0), nsg(1)]}}},
-        "planned_values": {"root_module": {"resources": resources}},
-        "resource_changes": [of(&routed_a, 0), of(&routed_a, 1), of(&guarded_b, 0), of(&guarded_b, 1)],
-        "configuration": {"root_module": {"resources": [
-            {"type": routed, "name": "a", "mode": "managed", "expressions": {"subnet_id": refers("azurerm_subnet.s"), "route_table_id": refers("azurerm_route_table.t")}},
-            {"type": guarded, "name": "b", "mode": "managed", "expressions": {"subnet_id": refers("azurerm_subnet.s"),
-                "network_security_group_id": refers("data.azurerm_network_security_group.g")}}]}}}));
-    for (index, subnet) in properties(&plan.after, "v")["subnets"].as_array().unwrap().iter().enumerate() {
-        assert_eq!(subnet["properties"]["routeTable"], id(&format!("routeTables/rt{index}")));
-        assert_eq!(subnet["properties"]["networkSecurityGroup"], id(&format!("networkSecurityGroups/g{index}")));
-    }
-}
-
-/// Routes lead to an interface and to a firewall. Azure allocates the addresses of both.
-#[test]
-fn an_address_that_another_resource_reads_is_chosen() {
-    let at = |kind: &str, name: &str, values: Value| json!({"address": format!("{kind}.{name}"), "mode": "managed", "type": kind, "name": name, "values": values});
-    let named = |name: &str| {
-        json!({"name": name, "virtual_network_name": "v", "route_table_name": "t", "address_prefixes": ["10.0.3.0/24"],
-        "next_hop_type": "VirtualAppliance", "ip_configuration": [{"name": "c", "subnet_id": network("virtualNetworks/v/subnets/s")}], "resource_group_name": "rg"})
-    };
-    // A plan leaves out what it does not know, or has null; a state has an empty text.
-    let unknown = |name: &str, address: Value| {
-        let mut values = named(name);
-        values["ip_configuration"][0]["private_ip_address"] = address;
-        values
-    };
-    let taken = json!({"name": "x", "ip_configuration": [{"name": "c", "private_ip_address": "10.0.3.254"}]});
-    let refers = |name: &str, to: &str| json!({"type": "azurerm_route", "name": name, "mode": "managed", "expressions": {"next_hop_in_ip_address": {"references": [to]}}});
-    let change = |address: &str, key: &str| json!({"address": address, "change": {"after_unknown": {key: true}}});
-    let plan = read(&json!({"format_version": "1.2", "terraform_version": "1.11.4",
-        "planned_values": {"root_module": {"resources": [
-            at("azurerm_virtual_network", "v", named("v")), at("azurerm_subnet", "s", named("s")), at("azurerm_route_table", "t", named("t")),
-            at("azurerm_network_interface", "x", taken), at("azurerm_network_interface", "n", unknown("n", Value::Null)), at("azurerm_firewall", "f", unknown("f", json!(""))),
-            at("azurerm_route", "a", named("a")), at("azurerm_route", "b", named("b")), at("azurerm_route", "c", named("c"))]}},
-        "resource_changes": [change("azurerm_route.a", "next_hop_in_ip_address"), change("azurerm_route.b", "next_hop_in_ip_address"),
-            change("azurerm_route.c", "next_hop_in_ip_address"), change("azurerm_network_interface.n", "private_ip_address")],
-        "configuration": {"root_module": {"resources": [refers("a", "azurerm_network_interface.n.private_ip_address"),
-            refers("b", "azurerm_firewall.f.ip_configuration[0].private_ip_address"), refers("c", "azurerm_network_interface.x.private_ip_address")]}}}));
-    let hops = properties(&plan.after, "t")["routes"].clone();
-    let hop = |index: usize| hops[index]["properties"]["nextHopIpAddress"].clone();
-    assert_eq!([hop(0), hop(1), hop(2)], ["10.0.3.253", "10.0.3.252", "10.0.3.254"]);
-    for (name, index) in [("n", 0), ("f", 1)] {
-        assert_eq!(properties(&plan.after, name)["ipConfigurations"][0]["properties"]["privateIPAddress"], hop(index));
-    }
-    // Nothing is said of an interface whose address no one reads.
-    let said: Vec<_> = plan.notes.iter().map(|note| note.message.as_str()).collect();
-    assert_eq!(said.len(), 2, "{said:?}");
-    assert!(said[0].contains("azurerm_network_interface.n.ip_configuration[0].private_ip_address"), "{said:?}");
-    assert!(said[1].contains("so 10.0.3.252 was chosen"), "{said:?}");
 }

@@ -20,7 +20,8 @@ use crate::lab::namespaces::device::{DefaultRoute, Device};
 use crate::lab::namespaces::router::Router;
 use crate::model::{Attachment, Network};
 use crate::sys::confine::{self, Role};
-use crate::sys::netlink::{Link, LinkWatch, Netlink};
+use crate::sys::link_watch::LinkWatch;
+use crate::sys::netlink::{Link, Netlink};
 use crate::sys::netns::{self, Identity, Netns};
 use crate::sys::poll::{Poller, Ready};
 

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crate::lab::error::{During, Result};
 use crate::model::Mac;
 use crate::sys::flow_cache::{FlowCache, Port};
-use crate::sys::netlink::{LinkWatch, Netlink};
+use crate::sys::link_watch::LinkWatch;
+use crate::sys::netlink::Netlink;
 use crate::sys::netns::Netns;
 use crate::sys::tun::Tun;
 
