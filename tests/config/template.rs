@@ -109,10 +109,40 @@ fn functions_return_what_is_documented() {
         ("items(createObject('b', 1, 'a', 2))[0].key", "a".into()),
         ("tryGet(createObject('a', createArray(1)), 'a', 4)", serde_json::Value::Null),
         ("bool('TRUE')", true.into()),
+        ("float('2.5')", 2.5.into()),
+        ("concat(format('{0,4}', 'a'), format('{0,-3}|', 'b'), format('{0,0}', 'c'))", "   ab  |c".into()),
+        ("skip(createArray(1, 2, 3), 1)", serde_json::json!([2, 3])),
+        ("take('network', -1)", "".into()),
+        ("skip(createArray(1, 2), -1)", serde_json::json!([1, 2])),
+        ("flatten(createArray(createArray(1), createArray(2, 3)))", serde_json::json!([1, 2, 3])),
+        ("shallowMerge(createArray(createObject('a', 1), createObject('b', 2)))", serde_json::json!({"a": 1, "b": 2})),
+        ("union(createArray(1, 2), createArray(2, 3))", serde_json::json!([1, 2, 3])),
+        ("indexOf(createArray('a', 'b'), 'z')", (-1).into()),
+        ("indexOf(createArray('a', 'b'), 'b')", 1.into()),
+        ("contains(createArray('a', 'b'), 'b')", true.into()),
+        ("uri('https://a.example', 'y.json')", "https://a.example/y.json".into()),
+        ("uri('a/b', 'y.json')", "a/y.json".into()),
+        ("cidrSubnet('10.1.0.0/24', 24, 0)", "10.1.0.0/24".into()),
+        ("empty(pickZones('Microsoft.Compute', 'virtualMachines', 'westeurope'))", false.into()),
+        ("length(pickZones('Microsoft.Compute', 'virtualMachines', 'westeurope'))", 1.into()),
         ("int('42')", 42.into()),
     ];
     for (expression, expected) in cases {
         assert_eq!(value(expression), *expected, "{expression}");
+    }
+}
+
+#[test]
+fn functions_refuse_what_is_out_of_their_range() {
+    for (expression, words) in [
+        ("substring('network', 3, 9)", "asks for 9 characters from 3 on, and the text has 7"),
+        ("substring('network', 6, 2)", "asks for 2 characters from 6 on, and the text has 7"),
+        ("first()", "0 are given"),
+        ("cidrSubnet('10.1.0.0/16', 17, 2)", "has no subnet 2"),
+        ("cidrSubnet('10.1.0.0/16', 16, 1)", "has no subnet 1"),
+    ] {
+        let said = fails(expression);
+        assert!(said.contains(words), "{expression}: {said}");
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod compile;
 mod config;
+mod export;
 #[path = "../support/golden.rs"]
 mod golden;
 mod graph;
@@ -25,10 +26,11 @@ use libtest_mimic::{Arguments, Trial};
 type Check = fn(&Path);
 
 /// The name of each kind of test, the files, and what checks one of them.
-const KINDS: [(&str, &str, &str, Check); 8] = [
+const KINDS: [(&str, &str, &str, Check); 9] = [
     ("compile", "tests/golden/compile", "yaml", compile::check),
     ("compile", "config", "yaml", compile::check),
     ("config", "tests/golden/config", "yaml", config::check),
+    ("export", "tests/golden/export", "yaml", export::check),
     ("graph", "config", "yaml", graph::check),
     ("import", "tests/golden/import", "json", import::check),
     ("lint", "tests/golden/lint", "yaml", lint::check),

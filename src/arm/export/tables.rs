@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::others::{CLOUD, REACH, ROUTE_SERVER};
-use super::{Exporter, id, last, names};
+use super::{Exporter, id, last, names, text};
 
 /// What becomes of a key.
 #[derive(Clone, Copy)]
@@ -294,8 +294,10 @@ fn nat_rules(_: &Exporter<'_>, item: &Value) -> Value {
 
 /// The IP configuration that the short form stands for.
 fn gateway(_: &Exporter<'_>, item: &Value) -> Value {
-    let mut item = with(&with(item, "gatewayType", json!("Vpn")), "sku", json!("VpnGw1"));
-    if item["gatewayType"] == "Vpn" {
+    let mut item = with(item, "gatewayType", json!("Vpn"));
+    let is_vpn = text(&item["gatewayType"]).eq_ignore_ascii_case("Vpn");
+    item = with(&item, "sku", json!(if is_vpn { "VpnGw1" } else { "ErGw1AZ" }));
+    if is_vpn {
         item = with(&item, "vpnType", json!("RouteBased"));
     }
     if let Some(pool) = item.pointer_mut("/vpnClientConfiguration/vpnClientAddressPool").filter(|pool| pool.is_array())
