@@ -404,7 +404,9 @@ fn networks_of_all_tests_come_back() {
         let text = fs::read_to_string(&file).unwrap();
         let of_a_case = config::as_json(&text).ok().and_then(|case| case.get("topology").map(ToString::to_string));
         let (mut before, mut after) = both(&of_a_case.unwrap_or(text));
-        [&mut before, &mut after].map(without_the_lab);
+        for network in [&mut before, &mut after] {
+            without_the_lab(network);
+        }
         assert_eq!(format!("{before:#?}"), format!("{after:#?}"), "{name}");
         tried += 1;
     }
