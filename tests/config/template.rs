@@ -110,6 +110,13 @@ fn functions_return_what_is_documented() {
         ("tryGet(createObject('a', createArray(1)), 'a', 4)", serde_json::Value::Null),
         ("bool('TRUE')", true.into()),
         ("float('2.5')", 2.5.into()),
+        ("int('2.9')", 2.into()),
+        ("contains('network', 'two')", true.into()),
+        ("contains('network', 'Two')", false.into()),
+        ("or(false(), false())", false.into()),
+        ("or(true(), fail())", true.into()),
+        ("and(true(), true())", true.into()),
+        ("and(false(), fail())", false.into()),
         ("concat(format('{0,4}', 'a'), format('{0,-3}|', 'b'), format('{0,0}', 'c'))", "   ab  |c".into()),
         ("skip(createArray(1, 2, 3), 1)", serde_json::json!([2, 3])),
         ("take('network', -1)", "".into()),
@@ -324,6 +331,19 @@ fn a_resource_is_defined_once() {
     }
     let copied = network(r#", "copy": {"name": "c", "count": 2}"#);
     assert!(said(&format!("\"resources\": [{copied}]"))[0].contains("twice: each turn of its `copy` makes it"));
+}
+
+/// Without a name the loop of the resource is meant, also where another is around the expression.
+#[test]
+fn a_loop_in_a_loop_has_an_index_of_its_own() {
+    let sections = r#""resources": [{"type": "A.B/c", "apiVersion": "2024-01-01", "name": "[concat('r', copyIndex())]",
+        "copy": {"name": "outer", "count": 2}, "properties": {"copy": [{"name": "items", "count": 3,
+            "input": "[format('{0}-{1}', copyIndex(), copyIndex('items'))]"}]}}]"#;
+    let evaluated = evaluate(sections).unwrap();
+    assert_eq!(names(&evaluated), ["r0", "r1"]);
+    let items = |at: usize| evaluated.resources[at].body.to_json()["properties"]["items"].clone();
+    assert_eq!(items(0), serde_json::json!(["0-0", "0-1", "0-2"]));
+    assert_eq!(items(1), serde_json::json!(["1-0", "1-1", "1-2"]));
 }
 
 #[test]

@@ -460,8 +460,12 @@ fn a_state_file_is_read_too() {
     let plan = read(&json!({"version": 4, "terraform_version": "1.11.4", "serial": 1, "resources": [
         {"module": "module.hub", "mode": "managed", "type": "azurerm_subnet", "name": "s", "instances": [
             {"index_key": "a", "attributes": {"id": network("virtualNetworks/v/subnets/a"), "name": "a", "address_prefixes": ["10.0.0.0/24"]}},
-            {"index_key": "b", "attributes": {"id": network("virtualNetworks/v/subnets/b"), "name": "b", "address_prefixes": ["10.0.1.0/24"]}}]}]}));
-    assert_eq!(names(&plan.after), ["v/a", "v/b"]);
+            {"index_key": "b", "attributes": {"id": network("virtualNetworks/v/subnets/b"), "name": "b", "address_prefixes": ["10.0.1.0/24"]}}]},
+        {"mode": "data", "type": "azurerm_route_table", "name": "t", "instances": [
+            {"attributes": {"id": network("routeTables/t"), "name": "t", "resource_group_name": "rg"}}]}]}));
+    assert_eq!(names(&plan.after), ["v/a", "v/b", "t"]);
+    let exist: Vec<_> = plan.after.iter().map(|resource| resource.existing).collect();
+    assert_eq!(exist, [false, false, true]);
     assert!(plan.before.is_none());
     let at = Place { file: "f".into(), line: 1, column: 1 };
     let empty = Node::from_json(&at, &json!({"format_version": "1.0"}));

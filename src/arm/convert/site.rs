@@ -81,9 +81,12 @@ fn site(converter: &mut Converter<'_>, one: &Entry, address: Out, mut space: Vec
         let length = if own.contains(':') { 128 } else { 32 };
         space.push(Out::scalar(format!("{own}/{length}")));
     }
-    // Two gateways with one device are one site: the first has its ranges.
-    let same = |site: &Out| matches!(&site.value, Value::Map(map) if map.iter().any(|(_, value)| value.value == address.value));
-    if converter.lists.get("sites").is_some_and(|sites| sites.iter().any(same)) {
+    // Two gateways with one device are one site, with the ranges of both.
+    if let Some(known) =
+        converter.lists.get_mut("sites").and_then(|sites| sites.iter_mut().find_map(|site| space_at(site, &address)))
+    {
+        let new: Vec<_> = space.into_iter().filter(|range| known.iter().all(|own| own.value != range.value)).collect();
+        known.extend(new);
         return;
     }
     let name = converter.names.free("virtualMachines", &one.resource.name, None, Rule::Label(32));
@@ -96,6 +99,15 @@ fn site(converter: &mut Converter<'_>, one: &Entry, address: Out, mut space: Vec
     converter.note(&one.resource.at, NoteKind::MadeUp, message);
     let comment = format!("Made up from what local network gateway {} says.", one.resource.name);
     converter.push("sites", Out::map(map).at(&one.resource.at).comment(comment));
+}
+
+/// The ranges of a site, if its device has this address.
+fn space_at<'a>(site: &'a mut Out, address: &Out) -> Option<&'a mut Vec<Out>> {
+    let Value::Map(map) = &mut site.value else { return None };
+    let is_it = map.iter().any(|(key, value)| key == "gatewayIpAddress" && value.value == address.value);
+    let (_, space) = map.iter_mut().find(|(key, _)| is_it && key == "addressSpace")?;
+    let Value::List(ranges) = &mut space.value else { return None };
+    Some(ranges)
 }
 
 fn contains(range: &Out, address: &str) -> bool {
