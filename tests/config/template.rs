@@ -113,10 +113,6 @@ fn functions_return_what_is_documented() {
         ("int('2.9')", 2.into()),
         ("contains('network', 'two')", true.into()),
         ("contains('network', 'Two')", false.into()),
-        ("or(false(), false())", false.into()),
-        ("or(true(), fail())", true.into()),
-        ("and(true(), true())", true.into()),
-        ("and(false(), fail())", false.into()),
         ("concat(format('{0,4}', 'a'), format('{0,-3}|', 'b'), format('{0,0}', 'c'))", "   ab  |c".into()),
         ("skip(createArray(1, 2, 3), 1)", serde_json::json!([2, 3])),
         ("take('network', -1)", "".into()),
@@ -130,12 +126,29 @@ fn functions_return_what_is_documented() {
         ("uri('https://a.example', 'y.json')", "https://a.example/y.json".into()),
         ("uri('a/b', 'y.json')", "a/y.json".into()),
         ("cidrSubnet('10.1.0.0/24', 24, 0)", "10.1.0.0/24".into()),
-        ("empty(pickZones('Microsoft.Compute', 'virtualMachines', 'westeurope'))", false.into()),
-        ("length(pickZones('Microsoft.Compute', 'virtualMachines', 'westeurope'))", 1.into()),
+        ("pickZones('Microsoft.Compute', 'virtualMachines', 'westeurope')", serde_json::json!(["1"])),
+        ("pickZones('Microsoft.Compute', 'virtualMachines', 'westeurope', 2)", serde_json::json!(["1", "2"])),
+        ("resourceGroup().tags", serde_json::json!({})),
+        ("providers('Microsoft.Compute', 'virtualMachines').apiVersions[0]", "2024-05-01".into()),
+        ("providers('Microsoft.Compute').resourceTypes[0].apiVersions[0]", "2024-05-01".into()),
         ("int('42')", 42.into()),
     ];
     for (expression, expected) in cases {
         assert_eq!(value(expression), *expected, "{expression}");
+    }
+}
+
+/// The argument that settles it is the last to be evaluated.
+#[test]
+fn and_and_or_end_early() {
+    let cases: [(&str, serde_json::Value); 4] = [
+        ("or(false(), false())", false.into()),
+        ("or(true(), fail())", true.into()),
+        ("and(true(), true())", true.into()),
+        ("and(false(), fail())", false.into()),
+    ];
+    for (expression, expected) in cases {
+        assert_eq!(value(expression), expected, "{expression}");
     }
 }
 
@@ -145,6 +158,7 @@ fn functions_refuse_what_is_out_of_their_range() {
         ("substring('network', 3, 9)", "asks for 9 characters from 3 on, and the text has 7"),
         ("substring('network', 6, 2)", "asks for 2 characters from 6 on, and the text has 7"),
         ("first()", "0 are given"),
+        ("add(1, json('1.5'))", "`add`"),
         ("cidrSubnet('10.1.0.0/16', 17, 2)", "has no subnet 2"),
         ("cidrSubnet('10.1.0.0/16', 16, 1)", "has no subnet 1"),
     ] {
@@ -331,6 +345,15 @@ fn a_resource_is_defined_once() {
     }
     let copied = network(r#", "copy": {"name": "c", "count": 2}"#);
     assert!(said(&format!("\"resources\": [{copied}]"))[0].contains("twice: each turn of its `copy` makes it"));
+}
+
+#[test]
+fn what_is_the_same_each_time_is_noted() {
+    let sections = r#""resources": [], "outputs": {"o": {"value": "[concat(utcNow(), newGuid())]"}}"#;
+    let notes = evaluate(sections).unwrap().notes;
+    assert!(
+        noted(&notes, "`newGuid` returns the same value each time") && noted(&notes, "`utcNow` returns 2026-01-01")
+    );
 }
 
 /// Without a name the loop of the resource is meant, also where another is around the expression.
