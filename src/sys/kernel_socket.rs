@@ -7,8 +7,8 @@ use std::time::Duration;
 use netlink_sys::{Socket, SocketAddr};
 use rustix::net::sockopt::{self, Timeout};
 
-/// How long an answer may take. The kernel has it ready when a request is sent, so a longer wait is for one that was lost;
-/// and whoever waits may hold a lock on which all labs of the computer wait.
+/// How long an answer may take. The kernel makes it while it takes the request, so a longer wait means that it was lost.
+/// A daemon may wait with the lock on /run/netns held, and then all labs of the computer wait.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// A socket for requests of a protocol such as `NETLINK_ROUTE`.

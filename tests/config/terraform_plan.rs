@@ -6,7 +6,7 @@ use vnet::arm::{Node, Place};
 
 use crate::terraform::{id, managed, names, network, properties, read};
 
-/// A plan of a module with subnets and a machine in it, whose IDs are all unknown; one network is there already.
+/// A plan of a module with subnets and a machine. Terraform does not know their IDs; one network exists already.
 fn unknown_ids() -> Value {
     let change = |address: &str, unknown: Value| json!({"address": address, "change": {"actions": ["create"], "after_unknown": unknown}});
     let planned = |module: &str, kind: &str, name: &str, index: Value, values: Value| {
@@ -159,7 +159,7 @@ fn an_address_that_another_resource_reads_is_chosen() {
     for (name, index) in [("n", 0), ("f", 1)] {
         assert_eq!(properties(&plan.after, name)["ipConfigurations"][0]["properties"]["privateIPAddress"], hop(index));
     }
-    // Nothing is said of an interface whose address no one reads.
+    // The plan gives a note for each chosen address, and for no other.
     let said: Vec<_> = plan.notes.iter().map(|note| note.message.as_str()).collect();
     assert_eq!(said.len(), 2, "{said:?}");
     assert!(said[0].contains("azurerm_network_interface.n.ip_configuration[0].private_ip_address"), "{said:?}");

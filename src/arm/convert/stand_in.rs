@@ -99,7 +99,8 @@ fn public_address(converter: &mut Converter<'_>, configurations: &[&Node], name:
     let mut all = configurations.iter().filter_map(|one| property(one, "publicIPAddress"));
     let first = all.next().and_then(|public| converter.named(public))?;
     if let Some(second) = all.next() {
-        let message = format!("of the public addresses of `{name}`, the machine that stands for it has the first only");
+        let message =
+            format!("the machine that stands for `{name}` has one public address, its first; this one is left out");
         converter.note(&second.at, NoteKind::NotEmulated, message);
     }
     Some(entry("publicIPAddress", first))
