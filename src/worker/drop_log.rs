@@ -1,11 +1,11 @@
 //! The flows of packets that one worker dropped recently, and the rule that denied them.
 //!
 //! One idea: counters say how often, this says which flows. It is used only when a packet is dropped and holds a fixed
-//! number of flows; a new one replaces the one dropped longest ago. It never makes its worker wait: a drop while the
-//! log is being read is counted and not logged.
+//! number of flows; a new one replaces the one dropped longest ago. It never makes its worker wait: a drop while its
+//! own set is being read is counted and not logged.
 
 use std::hash::BuildHasher;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
 
@@ -16,6 +16,8 @@ use crate::wire::Tuple;
 const SETS: usize = 256;
 /// Flows in a set.
 const WAYS: usize = 4;
+
+type Set = [Option<Dropped>; WAYS];
 
 /// A flow, and the packets of it that were dropped for one reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,21 +34,20 @@ pub struct Dropped {
 /// The drop log of one worker.
 #[derive(Debug)]
 pub struct DropLog {
-    sets: Mutex<Box<[[Option<Dropped>; WAYS]]>>,
+    sets: Box<[Mutex<Set>]>,
     hasher: RandomState,
 }
 
 impl DropLog {
     pub(super) fn new() -> Self {
-        let sets = vec![[None; WAYS]; SETS].into_boxed_slice();
-        Self { sets: Mutex::new(sets), hasher: RandomState::default() }
+        let sets = (0..SETS).map(|_| Mutex::default()).collect();
+        Self { sets, hasher: RandomState::default() }
     }
 
     /// Adds some packets to those of their flow.
     pub(super) fn note(&self, dropped: Dropped) {
-        let Ok(mut sets) = self.sets.try_lock() else { return };
         let set = self.hasher.hash_one((dropped.ingress, dropped.reason, dropped.tuple)) as usize % SETS;
-        let set = &mut sets[set];
+        let Ok(mut set) = self.sets[set].try_lock() else { return };
         let is_same = |one: &Dropped| {
             (one.ingress, one.reason, one.by, one.tuple) == (dropped.ingress, dropped.reason, dropped.by, dropped.tuple)
         };
@@ -61,16 +62,20 @@ impl DropLog {
 
     /// All flows in the log.
     pub fn list(&self) -> Vec<Dropped> {
-        let sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        sets.iter().flatten().flatten().copied().collect()
+        self.sets.iter().flat_map(|set| *lock(set)).flatten().collect()
     }
 
     /// Another port has this number now.
     pub(super) fn forget(&self, port: PortId) {
-        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        let slots = sets.iter_mut().flatten();
-        slots.filter(|slot| slot.is_some_and(|one| one.ingress == port)).for_each(|slot| *slot = None);
+        for set in &self.sets {
+            let mut slots = lock(set);
+            slots.iter_mut().filter(|slot| slot.is_some_and(|one| one.ingress == port)).for_each(|slot| *slot = None);
+        }
     }
+}
+
+fn lock(set: &Mutex<Set>) -> MutexGuard<'_, Set> {
+    set.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -95,6 +100,11 @@ mod tests {
         (0..20_000).for_each(|port| log.note(dropped(port, 100 + u64::from(port))));
         let ports: Vec<_> = log.list().iter().map(|one| one.tuple.dst_port).collect();
         assert!(ports.len() <= SETS * WAYS && ports.contains(&19_999) && !ports.contains(&7));
+        let read = log.sets.iter().map(lock).next();
+        (0..20_000).for_each(|port| log.note(dropped(port, 30_000)));
+        drop(read);
+        let logged = log.list().into_iter().filter(|one| one.last == Timestamp(30_000)).count();
+        assert_eq!(logged, (SETS - 1) * WAYS, "only the set that is being read goes without");
         log.forget(PortId(19_999));
         assert!(log.list().iter().all(|one| one.ingress != PortId(19_999)));
     }
