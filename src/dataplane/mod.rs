@@ -31,6 +31,7 @@ pub mod platform;
 mod recorder;
 mod state;
 mod tables;
+mod trail;
 
 pub use drop_reason::DropReason;
 pub use observer::{Admission, Direction, FilterPlace, Followed, Observer, PacketEnd, Quiet, Step, Translation};
@@ -58,6 +59,9 @@ pub use tables::snapshot::{
 };
 pub use tables::spread::Spread;
 pub use tables::tunnel_nat::{AddressMap, PortMap, TunnelNat};
+pub use trail::UsedMapping;
+
+use trail::Trail;
 
 /// Nanoseconds on the caller's monotonic clock. Pure code takes it as an argument and never asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use crate::wire::{Packet, Tuple};
 
 use super::{
-    AclId, DropReason, FibId, FlowEvent, FlowTerms, FrontendId, MappingSide, NextHop, NicId, PortId, RouteId,
-    TableFull, VnetId,
+    AclId, DropReason, FibId, FlowEvent, FlowTerms, FrontendId, NextHop, NicId, PortId, RouteId, TableFull,
+    UsedMapping, VnetId,
 };
 
 /// As the NIC sees it.
@@ -142,10 +142,23 @@ pub struct Followed<'a> {
     pub receiver: NicId,
     /// Whether each end keeps records: sites and the Internet do not.
     pub recorded: [bool; 2],
-    /// The mapping that it followed.
-    pub mapping: Option<MappingSide>,
+    /// The mappings that it followed, one after the other.
+    pub mappings: [Option<UsedMapping>; 2],
+    /// What it was after the first translation, if there is a second. None makes the only one that of the first mapping.
+    pub between: Option<Tuple>,
     /// Gateways on the way, each of which counts a hop.
     pub hops: u8,
+}
+
+impl<'a> Followed<'a> {
+    /// Between two NICs, by one mapping at most and no gateway.
+    pub(super) const fn between_nics(
+        sent: &'a Tuple,
+        [sender, receiver]: [NicId; 2],
+        mapping: Option<UsedMapping>,
+    ) -> Self {
+        Self { sent, sender, receiver, recorded: [true; 2], mappings: [mapping, None], between: None, hops: 0 }
+    }
 }
 
 /// Observes the pipeline. An observer that does nothing, such as [`Quiet`], compiles to nothing.

@@ -3,10 +3,11 @@
 //! One idea: a leg is known by two tuples, as its sender sends it and as its receiver gets it. Records, the mapping and the
 //! kernel's entry all follow from these.
 
+use std::iter::zip;
 use std::net::IpAddr;
 
 use crate::dataplane::{
-    Direction, FlowState, Flows, Followed, FollowedMapping, MappingSide, NicId, PortId, Snapshot, Timestamp, Traffic,
+    Direction, FlowState, Flows, Followed, FollowedMapping, NicId, PortId, Snapshot, Timestamp, Traffic, UsedMapping,
 };
 use crate::sys::flow_cache::{Flow, FlowKey};
 use crate::wire::ethernet::FABRIC;
@@ -21,8 +22,10 @@ const TURNS: u8 = 7;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Leg {
     sent: Tuple,
+    /// Between two translations.
+    between: Option<Tuple>,
     delivered: Tuple,
-    mapping: Option<MappingSide>,
+    mappings: [Option<UsedMapping>; 2],
     /// As it is sent, and by how many hops less it is delivered.
     ttl: u8,
     hops: u8,
@@ -39,7 +42,7 @@ pub(super) struct Leg {
 pub(super) struct Basis {
     /// When each end's record began.
     begun: [Timestamp; 2],
-    /// Seconds without a packet after which its mapping ends.
+    /// Seconds without a packet after which one of its mappings ends.
     idle_secs: u16,
 }
 
@@ -58,11 +61,12 @@ pub(super) struct Offer {
 impl Leg {
     /// Its ports are set once they are known.
     pub(super) fn of(packet: &Packet<'_>, followed: &Followed<'_>) -> Self {
-        let Followed { sent, sender, receiver, recorded, mapping, hops } = *followed;
+        let Followed { sent, sender, receiver, recorded, mappings, between, hops } = *followed;
         Self {
             sent: *sent,
+            between,
             delivered: *packet.tuple(),
-            mapping,
+            mappings,
             // Its hops are counted already.
             ttl: packet.ttl() + hops,
             hops,
@@ -108,9 +112,11 @@ impl Leg {
         self.delivered == other.delivered
     }
 
-    fn followed(&self) -> Option<FollowedMapping<'_>> {
-        let ([sender, receiver], sent, delivered) = (self.ends, &self.sent, &self.delivered);
-        self.mapping.map(|side| FollowedMapping { side, sender, receiver, sent, delivered })
+    fn followed(&self) -> impl Iterator<Item = FollowedMapping<'_>> {
+        let Self { sent, between, delivered, mappings, .. } = self;
+        let ways = [(sent, between.as_ref().unwrap_or(delivered)), (between.as_ref().unwrap_or(sent), delivered)];
+        let used = zip(mappings, ways).filter_map(|(used, way)| Some((used.as_ref()?, way)));
+        used.map(|(used, (before, after))| FollowedMapping { used: *used, before, after })
     }
 
     /// Where its packets come in and go out.
@@ -135,8 +141,11 @@ impl Leg {
                 *begun = record.begun;
             }
         }
-        let idle_secs = self.followed().map_or(Some(u16::MAX), |followed| flows.mappings.idle_secs(&followed, now));
-        Some(Basis { begun, idle_secs: idle_secs? })
+        let mut idle_secs = u16::MAX;
+        for followed in self.followed() {
+            idle_secs = idle_secs.min(flows.mappings.idle_secs(&followed, now)?);
+        }
+        Some(Basis { begun, idle_secs })
     }
 
     /// Adds traffic that was carried, as `carried` says of the last packet. False if what it stood on is gone.
@@ -146,9 +155,9 @@ impl Leg {
         for (begun, (nic, direction, tuple)) in basis.begun.iter().zip(self.passages()) {
             stands &= nic.is_none_or(|nic| flows.records.count(nic, direction, tuple, *begun, traffic, last));
         }
-        if let Some(followed) = self.followed().filter(|_| stands && traffic.packets > 0) {
-            let expects = Some(u32::from_be_bytes(carried.expects)).filter(|expects| *expects != 0);
-            stands = flows.mappings.refresh(&followed, last, expects);
+        let expects = Some(u32::from_be_bytes(carried.expects)).filter(|expects| *expects != 0);
+        for followed in self.followed().filter(|_| traffic.packets > 0) {
+            stands = stands && flows.mappings.refresh(&followed, last, expects);
         }
         stands
     }
@@ -242,7 +251,7 @@ fn key(port: u32, tuple: &Tuple) -> FlowKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataplane::{FlowLimits, IdleReset, Outbound, PortPool, Ports, Signal, TcpSegment};
+    use crate::dataplane::{FlowLimits, IdleReset, MappingSide, Outbound, PortPool, Ports, Signal, TcpSegment};
     use crate::wire::Protocol;
 
     const fn at(seconds: u64) -> Timestamp {
@@ -268,7 +277,8 @@ mod tests {
         Leg {
             sent,
             delivered: Tuple { src, src_port, ..sent },
-            mapping: Some(MappingSide::Inside),
+            between: None,
+            mappings: [Some(UsedMapping { side: MappingSide::Inside, nic: NicId(3) }), None],
             ttl: 64,
             hops: 0,
             turns: false,

@@ -21,6 +21,7 @@ publicIPAddresses:
   - {name: front, ipAddress: 203.0.113.30}
   - {name: out, ipAddress: 203.0.113.10}
   - {name: own, ipAddress: 203.0.113.77}
+  - {name: too, ipAddress: 203.0.113.78}
   - {name: six, publicIPAddressVersion: IPv6, ipAddress: '2001:db8:fe::30'}
 natGateways: [{name: nat, publicIpAddresses: [out]}]
 loadBalancers:
@@ -53,10 +54,11 @@ virtualMachines:
   - {name: web, networkInterfaces: [{subnet: v/web, privateIPAddress: 10.60.1.4, loadBalancerBackendAddressPools: [in/web, out/web, out/six]}]}
   - {name: nat, networkInterfaces: [{subnet: v/nat, privateIPAddress: 10.60.2.4}]}
   - {name: own, networkInterfaces: [{subnet: v/own, privateIPAddress: 10.60.3.4, publicIPAddress: own}]}
+  - {name: too, networkInterfaces: [{subnet: v/own, privateIPAddress: 10.60.3.5, publicIPAddress: too}]}
 ";
 
 /// The sender, the address and port it sends to, the machine behind them, and its port: what is translated on the way.
-pub(crate) const WAYS: [(&str, &str, &str, &str); 7] = [
+pub(crate) const WAYS: [(&str, &str, &str, &str); 11] = [
     ("nat", "10.60.1.100:80", "web", "0.0.0.0:8080"),
     ("internet", "203.0.113.30:80", "web", "0.0.0.0:8080"),
     ("internet", "[2001:db8:fe::30]:80", "web", "[::]:8080"),
@@ -64,6 +66,11 @@ pub(crate) const WAYS: [(&str, &str, &str, &str); 7] = [
     ("web", "[2001:db8:ffff::1]:81", "internet", "[::]:81"),
     ("nat", "198.18.0.1:82", "internet", "0.0.0.0:82"),
     ("internet", "203.0.113.77:83", "own", "0.0.0.0:83"),
+    // Out of the network and in again (PIP-05): by two mappings, by one, and by none.
+    ("nat", "203.0.113.30:80", "web", "0.0.0.0:8080"),
+    ("own", "203.0.113.30:80", "web", "0.0.0.0:8080"),
+    ("nat", "203.0.113.77:84", "own", "0.0.0.0:84"),
+    ("too", "203.0.113.77:85", "own", "0.0.0.0:85"),
 ];
 
 /// A packet socket that hands out each packet behind its offload header.

@@ -7,13 +7,14 @@
 use std::net::IpAddr;
 
 use crate::dataplane::{
-    Direction, DropReason, Edge, FrontendId, IdleReset, Mapped, MappingLookup, NicId, Observer, Outbound, PoolId,
-    PortId, PublicOwner, Step, TcpSegment, Translation,
+    Direction, DropReason, Edge, FrontendId, IdleReset, Mapped, MappingLookup, MappingSide, NicId, Observer, Outbound,
+    PoolId, PortId, PublicOwner, Step, TcpSegment, Translation, UsedMapping,
 };
 use crate::wire::{Packet, Protocol, QuotedEnd, Transport, Tuple};
 
 use super::admit::Admitted;
 use super::balance::Balancing;
+use super::passed::Origin;
 use super::{Leg, PacketView, check, packet_view};
 
 /// How a packet enters.
@@ -61,12 +62,13 @@ impl Leg<'_> {
         Ok(departure)
     }
 
-    /// Rewrites the packet, and delivers it to the Internet or back into this network.
+    /// Rewrites the packet, and delivers it to the Internet or back into this network. `sender` is whose translation it is,
+    /// `origin` where it comes from if it followed records there.
     #[inline(never)]
     pub(super) fn leave<O: Observer>(
         self,
         edge: &Edge,
-        sender: NicId,
+        (sender, origin): (NicId, Option<Origin>),
         departure: Departure,
         packet: &mut Packet<'_>,
         observer: &mut O,
@@ -85,10 +87,15 @@ impl Leg<'_> {
             Some(port) => packet.set_src_end((public, port)),
             None => packet.set_src(public),
         }
+        let used = port.map(|_| UsedMapping { side: MappingSide::Inside, nic: sender });
+        let origin = origin.and_then(|origin| origin.then(packet, used));
         if edge.public.lookup(packet.dst()).is_some() {
-            return self.enter(edge, packet, observer);
+            return self.enter(edge, origin, packet, observer);
         }
         observer.step(Step::Arrive { nic: edge.internet });
+        if let Some(origin) = origin {
+            origin.tell((edge.internet, false), packet, observer);
+        }
         Ok(self.snapshot.nic(edge.internet).port)
     }
 
@@ -144,13 +151,15 @@ impl Leg<'_> {
         if edge.hosts.lookup(packet.src()).is_none() {
             return Err(DropReason::SpoofedSource);
         }
-        self.enter(edge, packet, observer)
+        let origin = Origin::of(edge.internet, None, 0, packet);
+        self.enter(edge, origin, packet, observer)
     }
 
     /// From the Internet's side to the NIC that a public address stands for.
     pub(super) fn enter<O: Observer>(
         self,
         edge: &Edge,
+        origin: Option<Origin>,
         packet: &mut Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
@@ -160,7 +169,7 @@ impl Leg<'_> {
             PublicOwner::Instance { nic, private } => (nic, private, None),
             PublicOwner::Pool(_) | PublicOwner::Frontend(_) => match (self.mapped(packet), owner) {
                 (Some(Mapped { nic, private: (private, port), .. }), _) => (nic, private, Some(port)),
-                (None, PublicOwner::Frontend(id)) => return self.enter_frontend(edge, id, packet, observer),
+                (None, PublicOwner::Frontend(id)) => return self.enter_frontend((edge, id), origin, packet, observer),
                 (None, PublicOwner::Pool(_) | PublicOwner::Instance { .. }) => return Err(DropReason::Unsolicited),
             },
         };
@@ -172,24 +181,26 @@ impl Leg<'_> {
             None => packet.set_dst(private),
         }
         observer.step(Step::Translate(Translation::destination(public, (private, packet.tuple().dst_port))));
+        let used = port.map(|_| UsedMapping { side: MappingSide::Outside, nic: receiver });
+        let origin = origin.and_then(|origin| origin.then(packet, used));
         if let Some(cloud) = edge.egress.get(receiver.0 as usize).and_then(|egress| egress.cloud) {
             let view = PacketView::of(packet, None, self.now);
             let passed = self.pass_on(cloud.gateway, (edge.internet, None), (&view, &view), packet, observer)?;
-            return Ok(passed.write(None, packet));
+            return Ok(passed.deliver(origin, packet, observer));
         }
         observer.step(Step::Arrive { nic: receiver });
         let closed = match owner {
             PublicOwner::Instance { .. } => true,
             PublicOwner::Pool(_) | PublicOwner::Frontend(_) => false,
         };
-        self.arrive(receiver, Arrival { closed, floating: false }, packet, observer)
+        self.arrive(edge, (receiver, Arrival { closed, floating: false }), origin, packet, observer)
     }
 
     /// To a public load balancer, which an NSG must open (LB-43).
     fn enter_frontend<O: Observer>(
         self,
-        edge: &Edge,
-        id: FrontendId,
+        (edge, id): (&Edge, FrontendId),
+        origin: Option<Origin>,
         packet: &mut Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
@@ -202,14 +213,17 @@ impl Leg<'_> {
         rewrite.write(packet, observer);
         observer.step(Step::Arrive { nic: rewrite.nic() });
         let arrival = Arrival { closed: true, floating: rewrite.is_floating() };
-        self.arrive(rewrite.nic(), arrival, packet, observer)
+        let used = UsedMapping { side: MappingSide::Outside, nic: rewrite.nic() };
+        let origin = origin.and_then(|origin| origin.then(packet, Some(used)));
+        self.arrive(edge, (rewrite.nic(), arrival), origin, packet, observer)
     }
 
     /// Inbound filters of the NIC, by its private address.
     fn arrive<O: Observer>(
         self,
-        receiver: NicId,
-        Arrival { closed, floating }: Arrival,
+        edge: &Edge,
+        (receiver, Arrival { closed, floating }): (NicId, Arrival),
+        origin: Option<Origin>,
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
@@ -220,7 +234,15 @@ impl Leg<'_> {
         if !floating && !self.has(receiver, view.tuple.dst) {
             return Err(DropReason::NoEndpoint);
         }
-        self.take_in(receiver, closed, &view, packet, observer).map(|(port, _)| port)
+        let (port, admitted) = self.take_in(receiver, closed, &view, packet, observer)?;
+        // What leaves and enters again has to fit on both sides of the edge, and later only its receiver is asked.
+        let fits = |origin: &Origin| {
+            origin.nic() == edge.internet || self.snapshot.nic(edge.internet).mtu >= self.snapshot.nic(receiver).mtu
+        };
+        if let Some(origin) = origin.filter(fits).filter(|_| admitted.has_record()) {
+            origin.tell((receiver, true), packet, observer);
+        }
+        Ok(port)
     }
 
     /// Whether an address is a NIC's own. A mapping may name a NIC number that no longer exists.

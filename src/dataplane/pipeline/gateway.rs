@@ -7,15 +7,15 @@
 //! The machines of a private cloud's segments are at the ends of tunnels too. They alone have rules there (AVS-12).
 
 use crate::dataplane::{
-    Deciders, Direction, DropReason, Edge, FrontendId, Gateway, GatewayId, MappingSide, NextHop, NicId, Observer,
-    Owner, PoolId, PortId, Step,
+    Deciders, Direction, DropReason, Edge, FrontendId, Gateway, GatewayId, NextHop, NicId, Observer, Owner, PoolId,
+    PortId, Step, Trail,
 };
 use crate::wire::Packet;
 
 use super::admit::Admitted;
 use super::balance::Balancing;
 use super::edge::Departure;
-use super::passed::{Known, Passed};
+use super::passed::{Known, Origin, Passed};
 use super::route::{Hop, ResolvedHop};
 use super::{Leg, PacketView, Passage, check, packet_view};
 
@@ -30,8 +30,8 @@ const CLOUD_ROUTERS_MAX: u8 = 3;
 enum Onward {
     Tunnel(NicId),
     Gateway(GatewayId),
-    /// With the mapping by which a balancer chose it, if one did.
-    Nic(Hop, Option<MappingSide>),
+    /// With the appliance that a balancer chose, if one did.
+    Nic(Hop, Option<NicId>),
     Frontend(FrontendId),
     /// To the gateway itself.
     Here,
@@ -82,34 +82,32 @@ impl Leg<'_> {
             if let Some(neighbour) = self.neighbour(own, tunnel, &view) {
                 let (port, received) = self.into_tunnel(neighbour, (sent, &view, &view), packet, observer)?;
                 if let Some(known) = Known::of([sent, received], neighbour) {
-                    known.tell((tunnel, packet.tuple()), None, 0, packet, observer);
+                    known.tell(tunnel, &Trail::of(*packet.tuple()), 0, packet, observer);
                 }
                 return Ok(port);
             }
             if let Some(exit) = self.beyond(gateway, &view).filter(|exit| packet.ttl() > exit.hops) {
                 let departure = self.pass_routers(&exit, tunnel, &view, packet, observer)?;
                 self.commit(sent.map(|sent| (sent, &view)), None, observer)?;
+                let origin = Origin::of(tunnel, sent.map(|(_, _, admitted)| admitted), exit.hops, packet);
                 for _ in 0..exit.hops {
                     packet.count_hop();
                 }
-                return self.leave(exit.edge, exit.router, departure, packet, observer);
+                return self.leave(exit.edge, (exit.router, origin), departure, packet, observer);
             }
             let passed = self.pass_on(gateway, (tunnel, sent), (&view, &view), packet, observer)?;
-            let sent = *packet.tuple();
-            return Ok(passed.conclude((tunnel, &sent), None, packet, observer));
+            let trail = Trail::of(*packet.tuple());
+            return Ok(passed.conclude((tunnel, Some(trail)), None, packet, observer));
         };
         let renamed = self.rename(tunnel, (&nat.near, &nat.far), &view, packet, observer);
         // The step names the gateway that drops it.
         let renamed = renamed.inspect_err(|_| observer.step(Step::Gateway { nic: own.nic }))?;
         let of_first = of_first.map(|tuple| renamed.tuple(tuple));
-        let sent = *packet.tuple();
+        let trail = renamed.added_to(Trail::of(*packet.tuple()));
         renamed.apply(packet);
         let view = PacketView::of(packet, of_first.as_ref(), self.now);
         let passed = self.pass_on(gateway, (tunnel, None), (&view, &view), packet, observer)?;
-        if renamed.is_lent() {
-            return Ok(passed.write(None, packet));
-        }
-        Ok(passed.conclude((tunnel, &sent), None, packet, observer))
+        Ok(passed.conclude((tunnel, trail), None, packet, observer))
     }
 
     /// By the routers of a private cloud to a circuit's edge, which decides the translation.
@@ -160,9 +158,9 @@ impl Leg<'_> {
                 Onward::Gateway(next) => gateway = next,
                 // A packet to itself never leaves its kernel.
                 Onward::Here => return Err(DropReason::GatewayUnavailable),
-                Onward::Nic(hop, mapping) => {
+                Onward::Nic(hop, appliance) => {
                     let (port, known) = self.come_in((own, hop), sent, (view, view), packet, observer)?;
-                    return Ok(Passed::to(port, hops, known.map(|known| known.by(mapping))));
+                    return Ok(Passed::to(port, hops, known).through(appliance));
                 }
                 Onward::Frontend(frontend) => {
                     let Balancing::Pass(rewrite) = self.balance(frontend, own, view, packet, observer)? else {
@@ -174,7 +172,6 @@ impl Leg<'_> {
                     let after = view.rewritten(&rewritten, |tuple| rewrite.rewritten(tuple));
                     let hop = Hop::Endpoint(rewrite.nic());
                     let (port, known) = self.come_in((own, hop), sent, (view, &after), packet, observer)?;
-                    let known = known.map(|known| known.by(Some(MappingSide::Outside)));
                     return Ok(Passed::to(port, hops, known).rewritten(rewrite));
                 }
                 Onward::Tunnel(tunnel) => {
@@ -191,7 +188,10 @@ impl Leg<'_> {
                         // From tunnel to tunnel: every loop between gateways and sites takes such a turn.
                         self.flows.loops.watch(from, packet, self.now);
                     }
-                    return Ok(Passed::to(port, hops, Known::of([sent, received], tunnel)).renamed(renamed));
+                    let enters = self.snapshot.edge.as_ref().is_some_and(|edge| edge.internet == from);
+                    let ends = [sent, received];
+                    let known = if enters { Known::over_edge(ends, tunnel) } else { Known::of(ends, tunnel) };
+                    return Ok(Passed::to(port, hops, known).renamed(renamed));
                 }
             }
         }
@@ -224,8 +224,8 @@ impl Leg<'_> {
         match self.resolve(own.nic, view.tuple, observer) {
             Ok(ResolvedHop::Nic(hop)) => return Ok(Onward::Nic(hop, None)),
             Ok(ResolvedHop::Through(frontend)) => {
-                let appliance = Hop::Appliance(self.through(frontend, view, observer)?);
-                return Ok(Onward::Nic(appliance, Some(MappingSide::Through)));
+                let appliance = self.through(frontend, view, observer)?;
+                return Ok(Onward::Nic(Hop::Appliance(appliance), Some(appliance)));
             }
             Ok(ResolvedHop::Frontend(frontend)) => return Ok(Onward::Frontend(frontend)),
             Ok(ResolvedHop::Gateway(_) | ResolvedHop::Internet(_) | ResolvedHop::Platform(_))

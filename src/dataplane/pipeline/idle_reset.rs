@@ -69,14 +69,14 @@ impl Leg<'_> {
             ResolvedHop::Nic(Hop::Endpoint(nic)) => Ok(self.snapshot.nic(nic).port),
             // Another NIC of this network, by its public address (PIP-05).
             ResolvedHop::Internet(edge) if edge.public.lookup(packet.dst()).is_some() => {
-                self.enter(edge, packet, observer)
+                self.enter(edge, None, packet, observer)
             }
             ResolvedHop::Internet(edge) => Ok(self.snapshot.nic(edge.internet).port),
             ResolvedHop::Gateway(gateway) => {
                 let asked = *packet.tuple();
                 let view = PacketView::of(packet, Some(&asked), self.now);
                 let passed = self.pass_on(gateway, (near, None), (&view, &view), packet, observer)?;
-                Ok(passed.write(None, packet))
+                Ok(passed.conclude((near, None), None, packet, observer))
             }
             ResolvedHop::Nic(Hop::Appliance(_))
             | ResolvedHop::Frontend(_)

@@ -48,10 +48,12 @@ use crate::wire::{Packet, Transport};
 
 use super::{
     Direction, DropReason, FlowEvent, FlowLimits, FlowRecord, FlowTable, Followed, FragmentTable, Ingress, LoopTable,
-    MappingSide, NatLimits, NatTable, NicId, Observer, PortId, Room, Snapshot, Step, TableFull, Timestamp, Verdict,
+    MappingSide, NatLimits, NatTable, NicId, Observer, PortId, Room, Snapshot, Step, TableFull, Timestamp, Trail,
+    UsedMapping, Verdict,
 };
 use admit::Admitted;
 use packet_view::PacketView;
+use passed::Origin;
 use route::{Hop, ResolvedHop};
 
 pub use fast_path::Paths;
@@ -158,8 +160,8 @@ impl<'a> Leg<'a> {
         let admitted_out =
             self.admit(&view.key(sender, Direction::Outbound), sender, Direction::Outbound, &view, observer)?;
         let resolved = self.route((sender, admitted_out), view.tuple, observer)?;
-        let mapping = matches!(resolved, ResolvedHop::Through(_)).then_some(MappingSide::Through);
-        let may_be_followed = fast_path::may_be_known(packet) || mapping.is_none() && is_whole_echo(packet);
+        let through = matches!(resolved, ResolvedHop::Through(_));
+        let may_be_followed = fast_path::may_be_known(packet) || !through && is_whole_echo(packet);
         let hop = match resolved {
             ResolvedHop::Nic(hop) => hop,
             ResolvedHop::Platform(nic) => {
@@ -167,7 +169,8 @@ impl<'a> Leg<'a> {
             }
             ResolvedHop::Internet(edge) => {
                 let departure = self.depart(edge, (sender, admitted_out), &view, packet, observer)?;
-                return self.leave(edge, sender, departure, packet, observer);
+                let origin = Origin::of(sender, Some(admitted_out), 0, packet);
+                return self.leave(edge, (sender, origin), departure, packet, observer);
             }
             ResolvedHop::Frontend(frontend) => {
                 let balanced = self.balance(frontend, sender, &view, packet, observer)?;
@@ -187,8 +190,8 @@ impl<'a> Leg<'a> {
                 };
                 let asked = (&view, &named);
                 let passed = self.go_through(gateway, (sender, admitted_out), asked, packet, observer)?;
-                let sent = *packet.tuple();
-                return Ok(passed.conclude((sender, &sent), answer, packet, observer));
+                let trail = Trail::of(*packet.tuple());
+                return Ok(passed.conclude((sender, Some(trail)), answer, packet, observer));
             }
         };
         if self.may_answer(sender, hop)
@@ -198,8 +201,8 @@ impl<'a> Leg<'a> {
         }
         let (port, admitted_in) = self.meet(hop, (sender, admitted_out), (&view, &view), packet, observer)?;
         if may_be_followed && admitted_out.has_record() && admitted_in.has_record() {
-            let (sent, receiver) = (packet.tuple(), hop.nic());
-            observer.followed(packet, &Followed { sent, sender, receiver, recorded: [true; 2], mapping, hops: 0 });
+            let used = through.then(|| UsedMapping { side: MappingSide::Through, nic: hop.nic() });
+            observer.followed(packet, &Followed::between_nics(packet.tuple(), [sender, hop.nic()], used));
         }
         Ok(port)
     }

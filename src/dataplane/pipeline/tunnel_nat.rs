@@ -6,7 +6,10 @@
 use std::net::IpAddr;
 
 use crate::dataplane::tables::tunnel_nat::Name;
-use crate::dataplane::{AddressMap, DropReason, Mapped, NicId, Observer, Outbound, Step, TcpSegment, Translation};
+use crate::dataplane::{
+    AddressMap, DropReason, Mapped, MappingSide, NicId, Observer, Outbound, Step, TcpSegment, Trail, Translation,
+    UsedMapping,
+};
 use crate::wire::{Packet, Protocol, QuotedEnd, Transport, Tuple};
 
 use super::{Leg, PacketView};
@@ -18,8 +21,8 @@ pub(super) struct Renamed {
     dst: Option<Name>,
     quoted_src: Option<Name>,
     quoted_dst: Option<Name>,
-    /// One of them is lent by a pool, to this flow alone.
-    lent: bool,
+    /// The mappings by which the ends are lent to this flow alone: the destination, then the source.
+    lent: [Option<UsedMapping>; 2],
 }
 
 impl Renamed {
@@ -31,9 +34,11 @@ impl Renamed {
         Tuple { src, dst, src_port, dst_port, ..tuple }
     }
 
-    /// Whether it lasts no longer than a mapping: the rules alone do not say it.
-    pub(super) const fn is_lent(&self) -> bool {
-        self.lent
+    /// Adds it to a packet's translations: the destination first.
+    pub(super) fn added_to(&self, trail: Trail) -> Option<Trail> {
+        let renamed = self.tuple(trail.now());
+        let received = Tuple { src: trail.now().src, src_port: trail.now().src_port, ..renamed };
+        trail.then(received, self.lent[0])?.then(renamed, self.lent[1])
     }
 
     pub(super) fn apply(self, packet: &mut Packet<'_>) {
@@ -77,7 +82,7 @@ impl Leg<'_> {
             let name = self.receiver(tunnel, map, dst, flow, packet)?;
             observer.step(Step::Translate(Translation::destination((dst, dst_port), with_port(name, dst_port))));
             renamed.dst = Some(name);
-            renamed.lent |= map.pool.is_some();
+            renamed.lent[0] = map.pool.is_some().then_some(UsedMapping { side: MappingSide::Outside, nic: tunnel });
             renamed.quoted_src =
                 quotes.then(|| if map.pool.is_none() { map.inward((flow.dst, flow.dst_port)) } else { name });
         }
@@ -87,7 +92,7 @@ impl Leg<'_> {
             let name = self.sender(tunnel, map, src, &flow, (view, packet))?;
             observer.step(Step::Translate(Translation::source((src, src_port), with_port(name, src_port))));
             renamed.src = Some(name);
-            renamed.lent |= map.pool.is_some();
+            renamed.lent[1] = map.pool.is_some().then_some(UsedMapping { side: MappingSide::Inside, nic: tunnel });
         }
         // The router that reports an error need not be the receiver of the packet that it quotes.
         let map = from.iter().find(|map| quotes && map.is_internal((flow.src, flow.src_port), flow.protocol));

@@ -1,6 +1,8 @@
 //! What the pipeline reports of packets that followed records, mappings and tables alone: others carry their flows by that.
 
-use vnet::dataplane::{Direction, Followed, FollowedMapping, MappingSide, NicId};
+use std::iter::zip;
+
+use vnet::dataplane::{Direction, Followed, FollowedMapping, NicId, UsedMapping};
 
 use super::*;
 
@@ -12,7 +14,8 @@ pub(super) struct Report {
     sender: NicId,
     receiver: NicId,
     recorded: [bool; 2],
-    mapping: Option<MappingSide>,
+    mappings: [Option<UsedMapping>; 2],
+    between: Option<Tuple>,
     hops: u8,
     /// As it is delivered.
     ttl: u8,
@@ -20,17 +23,18 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(packet: &Packet<'_>, followed: &Followed<'_>) -> Self {
-        let Followed { sent, sender, receiver, recorded, mapping, hops } = *followed;
-        Self { sent: *sent, delivered: *packet.tuple(), sender, receiver, recorded, mapping, hops, ttl: packet.ttl() }
+        let Followed { sent, sender, receiver, recorded, mappings, between, hops } = *followed;
+        let (sent, delivered, ttl) = (*sent, *packet.tuple(), packet.ttl());
+        Self { sent, delivered, sender, receiver, recorded, mappings, between, hops, ttl }
     }
 
     pub(super) const fn is_mapped(&self) -> bool {
-        self.mapping.is_some()
+        self.mappings[0].is_some() || self.mappings[1].is_some()
     }
 
-    /// It must name the records and the mapping that there are, or what is carried by it would be lost to them.
+    /// It must name the records and mappings that there are, or what is carried by it would be lost to them.
     pub(super) fn check(&self, flows: &Flows, now: Timestamp, (before, after): (&Tuple, &Tuple), ttl: u8) {
-        let Self { sent, delivered, sender, receiver, recorded, mapping, hops, .. } = self;
+        let Self { sent, delivered, sender, receiver, recorded, mappings, between, hops, .. } = self;
         assert_eq!((sent, delivered, self.ttl + hops), (before, after, ttl));
         let ends = [(sender, Direction::Outbound, sent), (receiver, Direction::Inbound, delivered)];
         for ((nic, direction, tuple), recorded) in ends.into_iter().zip(recorded) {
@@ -40,10 +44,15 @@ impl Report {
         // Addresses alone are translated without one, and so are ports by a tunnel's rules.
         let ports = |tuple: &Tuple| (tuple.src_port, tuple.dst_port);
         let by_rules = *hops > 0;
-        assert!(mapping.is_some() || by_rules || ports(sent) == ports(delivered), "{sent:?} as {delivered:?}");
-        if let Some(side) = *mapping {
-            let followed = FollowedMapping { side, sender: *sender, receiver: *receiver, sent, delivered };
-            assert!(flows.mappings.idle_secs(&followed, now).is_some(), "{side:?}: {sent:?} as {delivered:?}");
+        assert!(self.is_mapped() || by_rules || ports(sent) == ports(delivered), "{sent:?} as {delivered:?}");
+        let ways = match between {
+            Some(between) => [(sent, between), (between, delivered)],
+            None => [(sent, delivered); 2],
+        };
+        for (used, (before, after)) in zip(mappings, ways) {
+            let Some(used) = *used else { continue };
+            let followed = FollowedMapping { used, before, after };
+            assert!(flows.mappings.idle_secs(&followed, now).is_some(), "{used:?}: {before:?} as {after:?}");
         }
     }
 }

@@ -7,11 +7,12 @@
 use std::net::IpAddr;
 
 use crate::dataplane::pipeline::edge::Arrival;
+use crate::dataplane::pipeline::passed::Origin;
 use crate::dataplane::pipeline::{Leg, PacketView, check};
 use crate::dataplane::state::flow::key::FlowKey;
 use crate::dataplane::{
     Direction, DropReason, Edge, Followed, FrontendId, Mapped, MappingBucket, MappingLookup, MappingSide, NicId,
-    Observer, PortId, PublicOwner, TcpSegment,
+    Observer, PortId, PublicOwner, TcpSegment, UsedMapping,
 };
 use crate::wire::Packet;
 
@@ -90,7 +91,7 @@ impl Leg<'_> {
         let public = mapped.map(|mapped| mapped.public).or_else(|| Some((instance()?, packet.tuple().src_port)));
         let Some(public) = public else {
             let departure = self.depart(edge, (sender, admitted), &view, packet, observer)?;
-            return self.leave(edge, sender, departure, packet, observer);
+            return self.leave(edge, (sender, None), departure, packet, observer);
         };
         out.known = mapped.map(|mapped| mapped.public.0).or(known);
         let internet = self.snapshot.nic(edge.internet);
@@ -100,9 +101,10 @@ impl Leg<'_> {
         }
         packet.set_src_end(public);
         if admitted.has_record() {
-            let (sent, mapping) = (&key.tuple(Direction::Outbound), mapped.map(|_| MappingSide::Inside));
-            let (receiver, recorded) = (edge.internet, [true, false]);
-            observer.followed(packet, &Followed { sent, sender, receiver, recorded, mapping, hops: 0 });
+            let used = mapped.map(|_| UsedMapping { side: MappingSide::Inside, nic: sender });
+            let (sent, ends) = (&key.tuple(Direction::Outbound), [sender, edge.internet]);
+            let followed = Followed { recorded: [true, false], ..Followed::between_nics(sent, ends, used) };
+            observer.followed(packet, &followed);
         }
         Ok(internet.port)
     }
@@ -116,28 +118,31 @@ impl Leg<'_> {
     ) -> Result<PortId, DropReason> {
         let edge = self.snapshot.edge.as_ref().ok_or(DropReason::NodeDown)?;
         let passing = PacketView::of(packet, None, self.now).passing;
-        let (receiver, closed, mapping) = match inward {
+        let (receiver, closed, used) = match inward {
             In::Instance { receiver, private } => {
                 packet.set_dst(*private);
                 (*receiver, true, None)
             }
             In::Mapped(entrance) => {
                 let Some((mapped, arrival)) = self.entering(entrance, packet) else {
-                    return self.enter(edge, packet, observer);
+                    // Such as one of a private cloud's: its machines are behind a router.
+                    let origin = Origin::of(edge.internet, None, 0, packet);
+                    return self.enter(edge, origin, packet, observer);
                 };
                 entrance.known = Some((mapped.nic, mapped.private, arrival));
                 if !arrival.floating {
                     packet.set_dst_end(mapped.private);
                 }
-                (mapped.nic, arrival.closed, Some(MappingSide::Outside))
+                let used = UsedMapping { side: MappingSide::Outside, nic: mapped.nic };
+                (mapped.nic, arrival.closed, Some(used))
             }
         };
         let view = PacketView::of_ports(packet.tuple(), passing);
         let (port, admitted) = self.take_in(receiver, closed, &view, packet, observer)?;
         if admitted.has_record() {
-            let sent = &key.tuple(Direction::Outbound);
-            let (sender, recorded) = (edge.internet, [false, true]);
-            observer.followed(packet, &Followed { sent, sender, receiver, recorded, mapping, hops: 0 });
+            let (sent, ends) = (&key.tuple(Direction::Outbound), [edge.internet, receiver]);
+            let followed = Followed { recorded: [false, true], ..Followed::between_nics(sent, ends, used) };
+            observer.followed(packet, &followed);
         }
         Ok(port)
     }

@@ -13,7 +13,7 @@ use crate::dataplane::pipeline::{Leg, PacketView, check};
 use crate::dataplane::state::flow::key::FlowKey;
 use crate::dataplane::{
     Direction, DropReason, Followed, FrontendId, Ingress, Mapped, MappingBucket, MappingLookup, MappingSide, NicId,
-    Observer, Passing, PortId, Quiet, TcpSegment,
+    Observer, Passing, PortId, Quiet, TcpSegment, UsedMapping,
 };
 use crate::wire::Packet;
 
@@ -166,8 +166,7 @@ impl Leg<'_> {
         let ends = ((sender, admitted_out, &view), (receiver, admitted_in, &view));
         let port = self.arrive_at(ends.0, ends.1, packet, observer)?;
         if admitted_out.has_record() && admitted_in.has_record() {
-            let (sent, mapping) = (packet.tuple(), None);
-            observer.followed(packet, &Followed { sent, sender, receiver, recorded: [true; 2], mapping, hops: 0 });
+            observer.followed(packet, &Followed::between_nics(packet.tuple(), [sender, receiver], None));
         }
         Ok(port)
     }
@@ -187,7 +186,8 @@ impl Leg<'_> {
             answering.known = Some(mapped.public);
             packet.set_src_end(mapped.public);
         }
-        self.transmit((sent, mapped.map(|_| MappingSide::Inside)), (hop, access), key, packet, observer)
+        let used = mapped.map(|_| UsedMapping { side: MappingSide::Inside, nic: sender });
+        self.transmit((sent, used), (hop, access), key, packet, observer)
     }
 
     fn along_balanced<O: Observer>(
@@ -217,7 +217,8 @@ impl Leg<'_> {
             packet.set_dst_end(backend.private);
         }
         let way = (Hop::Endpoint(backend.nic), backend.access);
-        self.transmit((sent, Some(MappingSide::Outside)), way, key, packet, observer)
+        let used = UsedMapping { side: MappingSide::Outside, nic: backend.nic };
+        self.transmit((sent, Some(used)), way, key, packet, observer)
     }
 
     /// Asks the sender's NIC.
@@ -257,7 +258,7 @@ impl Leg<'_> {
     #[inline]
     fn transmit<O: Observer>(
         self,
-        ((sender, admitted_out, passing), mapping): (Sent, Option<MappingSide>),
+        ((sender, admitted_out, passing), used): (Sent, Option<UsedMapping>),
         (hop, access): (Hop, Access),
         key: &FlowKey,
         packet: &Packet<'_>,
@@ -273,7 +274,7 @@ impl Leg<'_> {
             let nic = self.snapshot.nic(receiver);
             check::size(packet, nic)?;
             let sent = &key.tuple(Direction::Outbound);
-            observer.followed(packet, &Followed { sent, sender, receiver, recorded: [true; 2], mapping, hops: 0 });
+            observer.followed(packet, &Followed::between_nics(sent, [sender, receiver], used));
             return Ok(nic.port);
         }
         let asked = key.tuple(Direction::Outbound);

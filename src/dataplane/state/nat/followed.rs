@@ -3,7 +3,7 @@
 //! One idea: a packet before and after its translation names its mapping, so nothing else has to be kept.
 
 use crate::dataplane::tables::balancer::sorted;
-use crate::dataplane::{NicId, Signal, Timestamp};
+use crate::dataplane::{Signal, Timestamp, UsedMapping};
 use crate::wire::Tuple;
 
 use super::{Mapped, MappingLookup, NatTable, TcpSegment};
@@ -19,30 +19,28 @@ pub enum MappingSide {
     Through,
 }
 
-/// A flow that followed a mapping.
+/// A mapping, and a flow that follows it: before its translation, and after.
 #[derive(Clone, Copy, Debug)]
 pub struct FollowedMapping<'a> {
-    pub side: MappingSide,
-    pub sender: NicId,
-    pub receiver: NicId,
-    pub sent: &'a Tuple,
-    pub delivered: &'a Tuple,
+    pub used: UsedMapping,
+    pub before: &'a Tuple,
+    pub after: &'a Tuple,
 }
 
 impl FollowedMapping<'_> {
     /// Its mapping, and the flow as the mapping is looked up from that side.
     fn mapped(&self) -> (Mapped, Tuple) {
-        let Self { side, sender, receiver, sent, delivered } = *self;
+        let Self { used: UsedMapping { side, nic }, before, after } = *self;
         let source = |tuple: &Tuple| (tuple.src, tuple.src_port);
-        let (nic, private, public, flow) = match side {
-            MappingSide::Inside => (sender, source(sent), source(delivered), *sent),
+        let (private, public, flow) = match side {
+            MappingSide::Inside => (source(before), source(after), *before),
             MappingSide::Outside => {
-                let flow = sent.mirrored();
-                (receiver, source(&delivered.mirrored()), source(&flow), flow)
+                let flow = before.mirrored();
+                (source(&after.mirrored()), source(&flow), flow)
             }
             MappingSide::Through => {
-                let flow = sorted(sent);
-                (receiver, source(&flow), source(&flow), flow)
+                let flow = sorted(before);
+                (source(&flow), source(&flow), flow)
             }
         };
         (Mapped { nic, private, public }, flow)
@@ -53,11 +51,11 @@ impl NatTable {
     /// Seconds without a packet after which a flow's mapping ends; None if it has ended.
     pub fn idle_secs(&self, followed: &FollowedMapping<'_>, now: Timestamp) -> Option<u16> {
         let (mapped, flow) = followed.mapped();
-        let lookup = self.lookup(followed.side, &mapped, &flow, (None, now))?;
+        let lookup = self.lookup(followed.used.side, &mapped, &flow, (None, now))?;
         if flow.src.is_ipv4() {
-            self.v4.idle_secs(followed.side, &mapped, &lookup)
+            self.v4.idle_secs(followed.used.side, &mapped, &lookup)
         } else {
-            self.v6.idle_secs(followed.side, &mapped, &lookup)
+            self.v6.idle_secs(followed.used.side, &mapped, &lookup)
         }
     }
 
@@ -65,11 +63,11 @@ impl NatTable {
     /// next. False if the mapping has ended.
     pub fn refresh(&self, followed: &FollowedMapping<'_>, last: Timestamp, expects: Option<u32>) -> bool {
         let (mapped, flow) = followed.mapped();
-        let Some(lookup) = self.lookup(followed.side, &mapped, &flow, (expects, last)) else { return false };
+        let Some(lookup) = self.lookup(followed.used.side, &mapped, &flow, (expects, last)) else { return false };
         if flow.src.is_ipv4() {
-            self.v4.refresh(followed.side, &mapped, &lookup)
+            self.v4.refresh(followed.used.side, &mapped, &lookup)
         } else {
-            self.v6.refresh(followed.side, &mapped, &lookup)
+            self.v6.refresh(followed.used.side, &mapped, &lookup)
         }
     }
 
@@ -91,11 +89,10 @@ impl NatTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataplane::{BalancedFlow, ExpiredConnection, IdleReset, NatLimits, Outbound, PortPool, Ports};
+    use crate::dataplane::{BalancedFlow, ExpiredConnection, IdleReset, NatLimits, NicId, Outbound, PortPool, Ports};
     use crate::wire::Protocol;
 
     const NIC: NicId = NicId(3);
-    const INTERNET: NicId = NicId(9);
     const ACK: u8 = 0x10;
 
     fn tuple(src: [u8; 4], src_port: u16, dst: [u8; 4], dst_port: u16) -> Tuple {
@@ -110,17 +107,16 @@ mod tests {
         TcpSegment { signal: Signal::from_flags(ACK), expects: None }
     }
 
-    /// A mapping, and its flow in both directions: as its packets are sent and delivered.
+    /// A mapping, and its flow in both directions: before and after.
     struct Case {
         table: NatTable,
-        there: (MappingSide, [NicId; 2], [Tuple; 2]),
-        back: (MappingSide, [NicId; 2], [Tuple; 2]),
+        there: (MappingSide, [Tuple; 2]),
+        back: (MappingSide, [Tuple; 2]),
     }
 
     impl Case {
-        fn followed(way: &(MappingSide, [NicId; 2], [Tuple; 2])) -> FollowedMapping<'_> {
-            let (side, [sender, receiver], [sent, delivered]) = way;
-            FollowedMapping { side: *side, sender: *sender, receiver: *receiver, sent, delivered }
+        fn followed((side, [before, after]): &(MappingSide, [Tuple; 2])) -> FollowedMapping<'_> {
+            FollowedMapping { used: UsedMapping { side: *side, nic: NIC }, before, after }
         }
 
         /// The connections that get a reset because their mappings have expired.
@@ -142,8 +138,8 @@ mod tests {
         let mapped = table.open(&outbound).and_then(Result::ok).expect("there is a port");
         let (src, src_port) = mapped.public;
         let delivered = Tuple { src, src_port, ..sent };
-        let there = (MappingSide::Inside, [NIC, INTERNET], [sent, delivered]);
-        let back = (MappingSide::Outside, [INTERNET, NIC], [delivered.mirrored(), sent.mirrored()]);
+        let there = (MappingSide::Inside, [sent, delivered]);
+        let back = (MappingSide::Outside, [delivered.mirrored(), sent.mirrored()]);
         Case { table, there, back }
     }
 
@@ -163,8 +159,8 @@ mod tests {
             now: at(0),
         };
         assert_eq!(table.map_balanced(&flow), Ok(()));
-        let there = (MappingSide::Outside, [NicId(7), NIC], [sent, delivered]);
-        let back = (MappingSide::Inside, [NIC, NicId(7)], [delivered.mirrored(), sent.mirrored()]);
+        let there = (MappingSide::Outside, [sent, delivered]);
+        let back = (MappingSide::Inside, [delivered.mirrored(), sent.mirrored()]);
         Case { table, there, back }
     }
 
@@ -179,7 +175,7 @@ mod tests {
                 assert!(case.table.refresh(&followed, at(100), None), "an earlier packet changes nothing");
                 assert_eq!(case.table.idle_secs(&followed, at(440)), Some(240));
                 assert_eq!(case.table.idle_secs(&followed, at(441)), None);
-                let other = FollowedMapping { sender: NicId(5), receiver: NicId(5), ..followed };
+                let other = FollowedMapping { used: UsedMapping { nic: NicId(5), ..followed.used }, ..followed };
                 assert_eq!(case.table.idle_secs(&other, at(1)), None, "another interface's");
                 assert!(!case.table.refresh(&other, at(1), None));
             }
@@ -211,7 +207,7 @@ mod tests {
             BalancedFlow { nic: NIC, outside: &ends, private, idle_secs: 240, resets: false, segment, now: at(0) };
         assert_eq!(table.map_balanced(&flow), Ok(()));
         for sent in [sent, sent.mirrored()] {
-            let way = (MappingSide::Through, [NicId(7), NIC], [sent, sent]);
+            let way = (MappingSide::Through, [sent, sent]);
             assert_eq!(table.idle_secs(&Case::followed(&way), at(1)), Some(240));
         }
     }
