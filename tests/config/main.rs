@@ -7,5 +7,6 @@ mod file;
 mod hostile_template;
 mod schema;
 mod template;
+mod template_limits;
 mod terraform;
 mod terraform_plan;

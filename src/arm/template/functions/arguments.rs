@@ -25,7 +25,9 @@ impl<'a> Arguments<'a> {
             (least, most) if least == most => least.to_string(),
             (least, most) => format!("{least} to {most}"),
         };
-        Err(fault(format!("`{}` takes {takes} arguments, and {given} are given", self.name)))
+        let arguments = if most == 1 || (least, most) == (1, usize::MAX) { "argument" } else { "arguments" };
+        let are = if given == 1 { "is" } else { "are" };
+        Err(fault(format!("`{}` takes {takes} {arguments}, and {given} {are} given", self.name)))
     }
 
     pub(in crate::arm::template) fn get(&self, at: usize) -> Outcome<&'a Node> {
