@@ -4,6 +4,7 @@
 //! with those that are connected, and user routes lead from these to its machine ([`super::hub_routes`]). Route tables count
 //! by what is associated with them and propagated to them. Static routes, routing intent and gateways in the hub are reported.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -152,7 +153,8 @@ pub(super) fn all(converter: &mut Converter<'_>) {
         for inline in items(&hub.one.resource.body, "virtualNetworkConnections") {
             hub.spokes.extend(spoke(converter, hub.one, inline));
         }
-        hub.spokes.dedup_by(|one, other| one.name == other.name);
+        let mut known = HashSet::new();
+        hub.spokes.retain(|spoke| known.insert(spoke.name.clone()));
     }
     for wan in store.of_kind(WAN).filter(|one| !one.resource.existing) {
         converter.summary.count(&wan.resource.kind, Fate::Used);
