@@ -47,7 +47,8 @@ fn import(dump: &str) -> String {
     let document = arm::parse_json(&Arc::from("graph.json"), dump).unwrap();
     let resources = arm::dump::read(document).unwrap().into_iter().map(|resource| (Source::Dump, resource));
     let store = Store::of(resources);
-    let options = Options { name: Some("graph"), head: &[], is_service_tag: &config::is_service_tag };
+    let options =
+        Options { input: "graph.json", name: Some("graph"), head: &[], is_service_tag: &config::is_service_tag };
     arm::convert(&store, &options).unwrap().text
 }
 

@@ -43,7 +43,7 @@ fuzz_target!(|text: &str| {
         Err(mistakes) => return printed(&mistakes),
     };
     let store = Store::of(resources.into_iter().map(|resource| (source, resource)));
-    let options = Options { name: Some("fuzz"), head: &[], is_service_tag: &config::is_service_tag };
+    let options = Options { input: "template.json", name: Some("fuzz"), head: &[], is_service_tag: &config::is_service_tag };
     match convert(&store, &options) {
         Ok(made) => {
             if let Err(errors) = config::load(&made.text, "fuzz.yaml") {

@@ -164,10 +164,12 @@ pub(super) fn import(
     let (name, head) = (documents.lab_name(), documents.head());
     let stored = documents.store(choices);
     let (store, mut notes) = stored.map_err(|all| mistaken(&all, &documents))?;
-    let options = arm::Options { name: name.as_deref(), head: &head, is_service_tag: &config::is_service_tag };
+    let input = documents.name();
+    let options =
+        arm::Options { input: &input, name: name.as_deref(), head: &head, is_service_tag: &config::is_service_tag };
     let made = arm::convert(&store, &options).map_err(|mistake| mistaken(&[mistake], &documents))?;
     notes.extend(made.notes);
-    let name = documents.name();
+    let name = input;
     let texts = documents.into_texts().into_iter().map(|(name, text)| (name, SourceText::new(text))).collect();
     let made_name = format!("{name} as imported");
     let imported = Imported { origins: made.origins, notes, summary: made.summary, texts, made: made_name };

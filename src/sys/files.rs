@@ -97,9 +97,20 @@ pub fn read_regular(path: &Path, limit: u64) -> io::Result<String> {
     text(read_bounded(file, limit)?)
 }
 
-/// Bytes that must be text.
+/// Bytes that must be text: UTF-8, or UTF-16 behind a byte order mark, which Windows PowerShell makes of `> file`.
 pub fn text(bytes: Vec<u8>) -> io::Result<String> {
-    String::from_utf8(bytes).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is no UTF-8 text"))
+    let text = match bytes.split_first_chunk() {
+        Some(([0xff, 0xfe], words)) => utf16(words, u16::from_le_bytes),
+        Some(([0xfe, 0xff], words)) => utf16(words, u16::from_be_bytes),
+        Some(_) | None => String::from_utf8(bytes).ok(),
+    };
+    text.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "it is no UTF-8 text"))
+}
+
+fn utf16(words: &[u8], word: fn([u8; 2]) -> u16) -> Option<String> {
+    let (words, odd) = words.as_chunks();
+    let words: Vec<_> = words.iter().copied().map(word).collect();
+    odd.is_empty().then(|| String::from_utf16(&words).ok()).flatten()
 }
 
 /// Replaces the text of a file that all may read and that others have mounted, so that it stays the same file. Where there is no room for it, the
@@ -172,6 +183,18 @@ mod tests {
         assert!((1..100).contains(&rounds), "{rounds} lines went into a pipe that is never read");
         drop(reader);
         assert_eq!(write_ready(&writer, &line).unwrap_err().kind(), ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn text_is_utf_8_or_utf_16_behind_its_mark() {
+        let of = |bytes: &[u8]| text(bytes.to_vec()).ok();
+        assert_eq!(of("né".as_bytes()).as_deref(), Some("né"));
+        assert_eq!(of(b"").as_deref(), Some(""));
+        assert_eq!(of(&[0xff, 0xfe, b'n', 0, 0xe9, 0]).as_deref(), Some("né"));
+        assert_eq!(of(&[0xfe, 0xff, 0, b'n', 0, 0xe9]).as_deref(), Some("né"));
+        for damaged in [&[0xff, 0xfe, b'n'][..], &[0xff, 0xfe, 0, 0xd8], &[0xff], &[b'n', 0xe9], &[0xff, 0xff, 0, 0]] {
+            assert_eq!(of(damaged), None, "{damaged:?}");
+        }
     }
 
     #[test]

@@ -292,11 +292,18 @@ fn slips_have_a_hint() {
     let directory = TempDir::new().unwrap();
     let null = written(directory.path(), "null.json", "null\n");
     let two = written(directory.path(), "two.txt", "[]\n[]\n");
+    let none = written(directory.path(), "none.json", "[]\n");
+    // As PowerShell 5 writes what `az` prints.
+    let wide = directory.path().join("wide.json");
+    fs::write(&wide, [0xff, 0xfe, b'[', 0, b']', 0]).unwrap();
+    let wide = wide.to_str().unwrap().to_owned();
     let parameters = written(directory.path(), "main.bicepparam", "using './main.bicep'\n");
     let json = parameters.replace("bicepparam", "json");
     for (arguments, words) in [
         (vec!["import", &null], vec!["null.json:1:1: error: this is a single value"]),
         (vec!["validate", &null], vec!["null.json:1:1: error: this is a single value"]),
+        (vec!["import", &none], vec!["none.json:1:1: error: there is no virtual network among the resources"]),
+        (vec!["import", &wide], vec!["wide.json:1:1: error: there is no virtual network among the resources"]),
         (vec!["import", &two], vec!["two.txt:2:1: error: A second document begins here.", "jq -s"]),
         (vec!["import", &parameters], vec!["bicep build-params", &json]),
         (vec!["import", TEMPLATE, "-p", &parameters], vec!["bicep build-params", &json]),

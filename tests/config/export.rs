@@ -21,7 +21,8 @@ fn both(text: &str) -> (Network, Network) {
     let none = |_: &str, _: &str| Err("nothing is linked".to_owned());
     let evaluated = template::evaluate(&document, &template::Context::new(&none)).unwrap();
     let store = Store::of(evaluated.resources.into_iter().map(|resource| (Source::Template, resource)));
-    let options = Options { name: Some("lab"), head: &[], is_service_tag: &config::is_service_tag };
+    let options =
+        Options { input: "template.json", name: Some("lab"), head: &[], is_service_tag: &config::is_service_tag };
     let made = arm::convert(&store, &options).unwrap().text;
     let network = |text: &str| {
         let loaded = config::load(text, "lab.yaml").unwrap_or_else(|errors| panic!("{errors}\n{text}"));
@@ -301,6 +302,24 @@ fn what_is_left_out_has_a_place() {
 }
 
 /// AVS-12: no template has the rules of NSX-T or the machines of a segment.
+/// PEER-16: a deployment cannot make a link that is out of sync.
+#[test]
+fn peer_16_a_link_is_in_sync_once_it_is_deployed() {
+    let file = |space: &str| {
+        format!(
+            "virtualNetworks:\n  - {{name: a, location: x, addressSpace: [10.1.0.0/16], virtualNetworkPeerings: [{{name: ab, remoteVirtualNetwork: B{space}}}]}}\n  - {{name: b, location: x, addressSpace: [10.2.0.0/16]}}\n"
+        )
+    };
+    for in_sync in ["", ", remoteAddressSpace: [10.2.0.0/16]"] {
+        assert_eq!(export(&file(in_sync)).omissions, []);
+    }
+    let omissions = export(&file(", remoteAddressSpace: [10.2.0.0/17]")).omissions;
+    let said: Vec<_> = omissions.iter().map(|one| (one.path.as_str(), one.message.as_str())).collect();
+    let message =
+        "a new link has the present address space of its peer: one that is out of sync in the file is in sync in Azure";
+    assert_eq!(said, [("virtualNetworks[0].virtualNetworkPeerings", message)]);
+}
+
 #[test]
 fn a_distributed_firewall_is_left_out_with_a_word() {
     let text = fs::read_to_string("config/distributed-firewall.yaml").unwrap();

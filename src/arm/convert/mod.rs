@@ -60,6 +60,8 @@ const LISTS: [&str; 18] = [
 
 /// What a conversion needs besides the resources.
 pub struct Options<'a> {
+    /// What to call all that was given, where a mistake is in none of the resources.
+    pub input: &'a str,
     /// The lab's name.
     pub name: Option<&'a str>,
     /// Lines for the head of the file.
@@ -363,7 +365,7 @@ impl<'a> Converter<'a> {
         let first = self.store.entries().next().map(|entry| &entry.resource.at);
         let first = first.or_else(|| self.store.orphans().first().map(|orphan| &orphan.at)).cloned();
         Mistake {
-            at: first.unwrap_or_else(|| Place { file: "the input".into(), line: 1, column: 1 }),
+            at: first.unwrap_or_else(|| Place { file: self.options.input.into(), line: 1, column: 1 }),
             message: "there is no virtual network among the resources".to_owned(),
             expected: Some("at least one resource of type Microsoft.Network/virtualNetworks".to_owned()),
             help: Some("add the output of `az network vnet list -o json`".to_owned()),

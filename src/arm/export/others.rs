@@ -47,7 +47,7 @@ pub(super) static REACH: Table = Table {
 };
 
 /// ARM has a route server as a virtual hub, and its place as a child of that.
-fn route_server(_: &Exporter<'_>, item: &Value) -> Value {
+fn route_server(_: &mut Exporter<'_>, item: &Value) -> Value {
     let mut item = item.clone();
     item["sku"] = json!("Standard");
     item["kind"] = json!("RouteServer");
@@ -55,7 +55,7 @@ fn route_server(_: &Exporter<'_>, item: &Value) -> Value {
 }
 
 /// The circuit that is named, by its private peering.
-fn reach(_: &Exporter<'_>, item: &Value) -> Value {
+fn reach(_: &mut Exporter<'_>, item: &Value) -> Value {
     let mut item = item.clone();
     let named = text(item.get("peerExpressRouteCircuitPeering").unwrap_or(&Value::Null));
     if !named.is_empty() && !named.contains('/') {
@@ -64,7 +64,7 @@ fn reach(_: &Exporter<'_>, item: &Value) -> Value {
     item
 }
 
-fn cloud(exporter: &Exporter<'_>, item: &Value) -> Value {
+fn cloud(exporter: &mut Exporter<'_>, item: &Value) -> Value {
     let mut item = item.clone();
     item["sku"] = json!({ "name": "AV36" });
     item["managementCluster"] = json!({ "clusterSize": 3 });
@@ -85,7 +85,7 @@ fn cloud(exporter: &Exporter<'_>, item: &Value) -> Value {
 }
 
 /// A segment's range is said by its gateway, the first address.
-fn segment(_: &Exporter<'_>, item: &Value) -> Value {
+fn segment(_: &mut Exporter<'_>, item: &Value) -> Value {
     let mut item = item.clone();
     let range = item["addressPrefix"].as_str().and_then(|range| range.parse::<ipnet::IpNet>().ok());
     let gateway = range.and_then(|range| Some(format!("{}/{}", range.hosts().next()?, range.prefix_len())));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::others::{CLOUD, REACH, ROUTE_SERVER};
-use super::{Exporter, id, last, names, text};
+use super::{Exporter, id, is_nothing, last, names, text};
 
 /// What becomes of a key.
 #[derive(Clone, Copy)]
@@ -40,7 +40,7 @@ pub(super) enum Give {
 pub(super) struct Table {
     pub keys: &'static [(&'static str, Give)],
     /// Adds what Azure asks for and a file takes for granted.
-    pub complete: fn(&Exporter<'_>, &Value) -> Value,
+    pub complete: fn(&mut Exporter<'_>, &Value) -> Value,
 }
 
 impl Table {
@@ -124,7 +124,7 @@ static SUBNET: Table = Table {
     complete: same,
 };
 static PEERING: Table =
-    Table { keys: &[("remoteVirtualNetwork", Give::Ref(VNETS)), ("remoteAddressSpace", Give::Space)], complete: same };
+    Table { keys: &[("remoteVirtualNetwork", Give::Ref(VNETS)), ("remoteAddressSpace", Give::Space)], complete: link };
 static PUBLIC_ADDRESS: Table = Table { keys: &[("sku", Give::Beside)], complete: standard_static };
 static PUBLIC_PREFIX: Table = Table { keys: &[("sku", Give::Beside)], complete: prefix };
 static NAT: Table = Table {
@@ -208,7 +208,20 @@ pub(super) static INTERFACE: Table = Table {
     complete: same,
 };
 
-pub(super) fn same(_: &Exporter<'_>, item: &Value) -> Value {
+/// A link that Azure makes anew is in sync with its peer (PEER-16).
+fn link(exporter: &mut Exporter<'_>, item: &Value) -> Value {
+    let remote = last(&item["remoteVirtualNetwork"]);
+    let peers = exporter.items("virtualNetworks");
+    let space =
+        peers.iter().find(|vnet| text(&vnet["name"]).eq_ignore_ascii_case(&remote)).map(|vnet| &vnet["addressSpace"]);
+    if !is_nothing(&item["remoteAddressSpace"]) && space.is_some_and(|space| *space != item["remoteAddressSpace"]) {
+        let message = "a new link has the present address space of its peer: one that is out of sync in the file is in sync in Azure";
+        exporter.omit("virtualNetworkPeerings", message);
+    }
+    item.clone()
+}
+
+pub(super) fn same(_: &mut Exporter<'_>, item: &Value) -> Value {
     item.clone()
 }
 
@@ -221,24 +234,24 @@ fn with(item: &Value, key: &str, value: Value) -> Value {
 }
 
 /// A SKU in ARM's form, Standard if there is none.
-fn standard(_: &Exporter<'_>, item: &Value) -> Value {
+fn standard(_: &mut Exporter<'_>, item: &Value) -> Value {
     let name = item["sku"].as_str().or_else(|| item["sku"]["name"].as_str()).unwrap_or("Standard");
     let mut item = item.clone();
     item["sku"] = json!({ "name": name });
     item
 }
 
-fn standard_static(exporter: &Exporter<'_>, item: &Value) -> Value {
+fn standard_static(exporter: &mut Exporter<'_>, item: &Value) -> Value {
     with(&standard(exporter, item), "publicIPAllocationMethod", json!("Static"))
 }
 
-fn prefix(exporter: &Exporter<'_>, item: &Value) -> Value {
+fn prefix(exporter: &mut Exporter<'_>, item: &Value) -> Value {
     let length = item["ipPrefix"].as_str().and_then(|range| range.rsplit_once('/')?.1.parse::<u8>().ok());
     with(&standard(exporter, item), "prefixLength", length.map_or(Value::Null, Value::from))
 }
 
 /// Ports are texts in a rule.
-fn ports(_: &Exporter<'_>, item: &Value) -> Value {
+fn ports(_: &mut Exporter<'_>, item: &Value) -> Value {
     let written = |value: &Value| if value.is_number() { Value::String(value.to_string()) } else { value.clone() };
     let mut item = item.clone();
     for key in ["sourcePortRange", "destinationPortRange", "sourcePortRanges", "destinationPortRanges"] {
@@ -249,13 +262,13 @@ fn ports(_: &Exporter<'_>, item: &Value) -> Value {
 }
 
 /// An address is static where the file says it.
-fn allocation(_: &Exporter<'_>, item: &Value) -> Value {
+fn allocation(_: &mut Exporter<'_>, item: &Value) -> Value {
     let is_public = item["subnet"].is_null();
     let method = if item["privateIPAddress"].is_null() { "Dynamic" } else { "Static" };
     if is_public { item.clone() } else { with(item, "privateIPAllocationMethod", json!(method)) }
 }
 
-fn endpoint(_: &Exporter<'_>, item: &Value) -> Value {
+fn endpoint(_: &mut Exporter<'_>, item: &Value) -> Value {
     let mut item = item.clone();
     if let Some(address) = item["privateIPAddress"].as_str().map(str::to_owned)
         && let Some(object) = item.as_object_mut()
@@ -267,7 +280,7 @@ fn endpoint(_: &Exporter<'_>, item: &Value) -> Value {
     item
 }
 
-fn circuit(_: &Exporter<'_>, item: &Value) -> Value {
+fn circuit(_: &mut Exporter<'_>, item: &Value) -> Value {
     let tier = item["sku"].as_str().or_else(|| item["sku"]["tier"].as_str()).unwrap_or("Standard").to_owned();
     let mut item = item.clone();
     item["sku"] = json!({ "name": format!("{tier}_MeteredData"), "tier": tier, "family": "MeteredData" });
@@ -281,7 +294,7 @@ fn circuit(_: &Exporter<'_>, item: &Value) -> Value {
 }
 
 /// Rules are named without their gateway.
-fn nat_rules(_: &Exporter<'_>, item: &Value) -> Value {
+fn nat_rules(_: &mut Exporter<'_>, item: &Value) -> Value {
     let gateway = last(&item["virtualNetworkGateway1"]);
     let mut item = item.clone();
     for key in ["ingressNatRules", "egressNatRules"] {
@@ -293,7 +306,7 @@ fn nat_rules(_: &Exporter<'_>, item: &Value) -> Value {
 }
 
 /// The IP configuration that the short form stands for.
-fn gateway(_: &Exporter<'_>, item: &Value) -> Value {
+fn gateway(_: &mut Exporter<'_>, item: &Value) -> Value {
     let mut item = with(item, "gatewayType", json!("Vpn"));
     let is_vpn = text(&item["gatewayType"]).eq_ignore_ascii_case("Vpn");
     item = with(&item, "sku", json!(if is_vpn { "VpnGw1" } else { "ErGw1AZ" }));
