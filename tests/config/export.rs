@@ -320,6 +320,28 @@ fn peer_16_a_link_is_in_sync_once_it_is_deployed() {
     assert_eq!(said, [("virtualNetworks[0].virtualNetworkPeerings", message)]);
 }
 
+/// Only machines ask for a password, and only flow logs for an account.
+#[test]
+fn a_template_has_the_parameters_that_it_uses() {
+    let vnet = "virtualNetworks:\n  - {name: v, location: x, addressSpace: [10.1.0.0/16], subnets: [{name: s, addressPrefix: 10.1.0.0/24}]}\n";
+    let machine = "virtualMachines: [{name: m, networkInterfaces: [{subnet: v/s}]}]\n";
+    let group = "/subscriptions/1/resourceGroups/rg/providers/Microsoft.Network";
+    let logs = |target: &str| format!("flowLogs: [{{name: l, targetResourceId: {target}}}]\n");
+    let parameters = |text: &str| {
+        let template = export(text).template;
+        let keys = template["parameters"].as_object().map(|all| all.keys().cloned().collect::<Vec<_>>());
+        (keys.unwrap_or_default(), template.to_string())
+    };
+    assert_eq!(parameters(vnet).0, [""; 0]);
+    let of_machine = parameters(&format!("{vnet}{machine}")).0;
+    assert!(!of_machine.is_empty() && !of_machine.contains(&"storageId".to_owned()), "{of_machine:?}");
+    for target in ["virtualNetworks/v".to_owned(), format!("{group}/virtualNetworks/v")] {
+        let (keys, template) = parameters(&format!("{vnet}{}", logs(&target)));
+        assert_eq!(keys, ["storageId"], "{target}");
+        assert!(template.contains("[resourceId('Microsoft.Network/virtualNetworks', 'v')]"), "{target}: {template}");
+    }
+}
+
 #[test]
 fn a_distributed_firewall_is_left_out_with_a_word() {
     let text = fs::read_to_string("config/distributed-firewall.yaml").unwrap();

@@ -8,5 +8,6 @@ mod hostile_template;
 mod schema;
 mod template;
 mod template_limits;
+mod template_values;
 mod terraform;
 mod terraform_plan;

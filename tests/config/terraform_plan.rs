@@ -165,3 +165,18 @@ fn an_address_that_another_resource_reads_is_chosen() {
     assert!(said[0].contains("azurerm_network_interface.n.ip_configuration[0].private_ip_address"), "{said:?}");
     assert!(said[1].contains("so 10.0.3.252 was chosen"), "{said:?}");
 }
+
+/// A list of a machine's interfaces, of which Terraform knows the ID of one.
+#[test]
+fn known_items_of_a_list_stay_beside_what_is_worked_out() {
+    let mut document = unknown_ids();
+    let module = &mut document["planned_values"]["root_module"]["child_modules"][0]["resources"][1];
+    module["values"]["network_interface_ids"] = json!([network("networkInterfaces/known"), null]);
+    let change = document["resource_changes"].as_array_mut().unwrap().last_mut().unwrap();
+    change["change"]["after_unknown"] = json!({"id": true, "network_interface_ids": [false, true]});
+    let plan = read(&document);
+    assert_eq!(
+        properties(&plan.after, "vm")["networkProfile"]["networkInterfaces"],
+        json!([id("networkInterfaces/known"), id("networkInterfaces/nic")])
+    );
+}

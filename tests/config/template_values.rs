@@ -1,0 +1,92 @@
+//! Whole values that functions answer with: each key of an object, and what makes two of them equal.
+
+use serde_json::{Value, json};
+use vnet::arm::template::{self, Context};
+
+use crate::template::{json as document, no_file, of};
+
+/// The outputs of a template, by name.
+fn outputs(sections: &str) -> Value {
+    let evaluated = template::evaluate(&document(&of(sections)), &Context::new(&no_file));
+    let evaluated = evaluated.unwrap_or_else(|mistakes| panic!("{}", mistakes[0]));
+    evaluated.outputs.iter().map(|(key, node)| (key.text.clone(), node.to_json())).collect()
+}
+
+fn value(expression: &str) -> Value {
+    let expression = Value::from(format!("[{expression}]"));
+    outputs(&format!(r#""resources": [], "outputs": {{"it": {{"value": {expression}}}}}"#))["it"].take()
+}
+
+#[test]
+fn a_range_has_its_parts() {
+    let four = json!({"network": "10.1.2.0", "netmask": "255.255.254.0", "broadcast": "10.1.3.255", "firstUsable": "10.1.2.1", "lastUsable": "10.1.3.254", "cidr": 23});
+    assert_eq!(value("parseCidr('10.1.3.7/23')"), four);
+    let six = json!({"network": "fd00:1::", "netmask": "ffff:ffff:ffff::", "firstUsable": "fd00:1::1", "lastUsable": "fd00:1:0:ffff:ffff:ffff:ffff:ffff", "cidr": 48});
+    assert_eq!(value("parseCidr('fd00:1::/48')"), six);
+}
+
+#[test]
+fn the_surroundings_have_azures_keys() {
+    let environment = value("environment()");
+    assert_eq!(environment["name"], "AzureCloud");
+    assert_eq!(environment["suffixes"]["storage"], "core.windows.net");
+    assert_eq!(environment["suffixes"]["acrLoginServer"], ".azurecr.io");
+    assert_eq!(environment["authentication"]["loginEndpoint"], "https://login.microsoftonline.com/");
+}
+
+#[test]
+fn a_full_reference_has_the_resource_around_its_properties() {
+    let found = outputs(
+        r#""resources": [{"type": "A.B/c", "apiVersion": "2024-01-01", "name": "x", "location": "westeurope", "tags": {"a": "b"}, "properties": {"p": [1]}}],
+        "outputs": {"full": {"value": "[reference('x', '2024-01-01', 'Full')]"}, "part": {"value": "[reference('x')]"}}"#,
+    );
+    let (id, full) =
+        ("/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/lab/providers/A.B/c/x", &found["full"]);
+    assert_eq!(found["part"], json!({"p": [1]}));
+    assert_eq!(full["properties"], found["part"]);
+    for (key, expected) in [
+        ("id", json!(id)),
+        ("resourceId", json!(id)),
+        ("name", json!("x")),
+        ("type", json!("A.B/c")),
+        ("resourceGroupName", json!("lab")),
+        ("subscriptionId", json!("00000000-0000-0000-0000-000000000000")),
+        ("location", json!("westeurope")),
+        ("tags", json!({"a": "b"})),
+    ] {
+        assert_eq!(full[key], expected, "{key}");
+    }
+}
+
+#[test]
+fn values_are_equal_part_by_part() {
+    for (one, other, equal) in [
+        ("createArray(1, 2)", "createArray(1, 2)", true),
+        ("createArray(1, 2)", "createArray(1, 3)", false),
+        ("createArray(1, 2)", "createArray(1)", false),
+        ("createArray(1)", "createArray(1, 2)", false),
+        ("createObject('a', 1, 'b', 2)", "createObject('b', 2, 'a', 1)", true),
+        ("createObject('a', 1, 'b', 2)", "createObject('a', 1)", false),
+        ("createObject('a', 1)", "createObject('a', 1, 'b', 2)", false),
+        ("createObject('a', 1)", "createObject('b', 1)", false),
+        ("createArray(createArray(1))", "createArray(createArray(2))", false),
+        ("null()", "createArray()", false),
+    ] {
+        assert_eq!(value(&format!("equals({one}, {other})")), equal, "{one} and {other}");
+    }
+}
+
+/// Of two loops in one property, the inner one counts, where the resource has none.
+#[test]
+fn an_index_without_a_name_is_the_resources_or_else_the_innermost() {
+    let inner = r#"{"copy": [{"name": "p", "count": 2, "input": {"copy": [{"name": "q", "count": 3, "input": "[copyIndex()]"}]}}]}"#;
+    let found = outputs(&format!(
+        r#""variables": {inner}, "resources": [], "outputs": {{"it": {{"value": "[variables('p')]"}}}}"#
+    ));
+    assert_eq!(found["it"], json!([{"q": [0, 1, 2]}, {"q": [0, 1, 2]}]));
+    let found = outputs(&format!(
+        r#""resources": [{{"type": "A.B/c", "apiVersion": "1", "name": "[concat('x', copyIndex())]", "copy": {{"name": "c", "count": 2}}, "properties": {inner}}}],
+        "outputs": {{"it": {{"value": "[reference('x1').p]"}}}}"#
+    ));
+    assert_eq!(found["it"], json!([{"q": [1, 1, 1]}, {"q": [1, 1, 1]}]));
+}
