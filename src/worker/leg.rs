@@ -249,10 +249,14 @@ fn key(port: u32, tuple: &Tuple) -> FlowKey {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
-    use crate::dataplane::{FlowLimits, IdleReset, MappingSide, Outbound, PortPool, Ports, Signal, TcpSegment};
-    use crate::wire::Protocol;
+    use crate::dataplane::{
+        BalancedFlow, Deciders, FibId, Filters, FlowLimits, FlowTerms, IdleReset, MappingSide, Nic, Outbound, Passing,
+        PortPool, Ports, Signal, SubnetId, TcpSegment, VnetId,
+    };
+    use crate::wire::{Offload, Protocol, build};
 
     const fn at(seconds: u64) -> Timestamp {
         Timestamp(seconds * 1_000_000_000)
@@ -325,5 +329,143 @@ mod tests {
             difference([&[1, 2], &[3, 4]], [&[1, 2], &[5, 6]]) % 0xffff,
             (word([5, 6]) + word([0xfc, 0xfb])) % 0xffff
         );
+    }
+
+    /// A NIC with records that end after so many seconds idle.
+    fn nic(timeout_secs: u16, mtu: u16) -> Nic {
+        Nic {
+            port: PortId(0),
+            vnet: VnetId(0),
+            subnet: SubnetId::NONE,
+            fib: FibId(0),
+            fib_beside_tcp: FibId(0),
+            forwarding: false,
+            outbound: Filters::default(),
+            inbound: Filters::default(),
+            platform: Filters::default(),
+            mtu,
+            flows: FlowTerms { timeout_secs, ..FlowTerms::default() },
+        }
+    }
+
+    /// A segment as a leg: by a gateway's hop from 10.0.0.4 to 10.1.0.4, which it knows as 192.0.2.1.
+    fn segment(flags: u8) -> Leg {
+        let (client, server) = ("10.0.0.4:40000".parse().unwrap(), "10.1.0.4:443".parse().unwrap());
+        let mut bytes = build::tcp(client, server, flags, b"data");
+        let mut packet = Packet::parse(&mut bytes, Offload::default()).unwrap();
+        let sent = *packet.tuple();
+        packet.count_hop();
+        packet.set_src_end(([192, 0, 2, 1].into(), 50_000));
+        let followed = Followed {
+            sent: &sent,
+            sender: NicId(0),
+            receiver: NicId(1),
+            recorded: [true, false],
+            mappings: [None; 2],
+            between: None,
+            hops: 1,
+        };
+        Leg::of(&packet, &followed).between(PortId(5), PortId(6))
+    }
+
+    const ACK: u8 = 0x10;
+
+    #[test]
+    fn a_leg_is_what_its_sender_sends_and_its_receiver_gets() {
+        let leg = segment(ACK);
+        assert_eq!((leg.ttl, leg.hops, leg.turns(), leg.ports()), (64, 1, false, [PortId(5), PortId(6)]));
+        assert_eq!((leg.sent.src_port, leg.delivered.src_port), (40_000, 50_000));
+        for turning in [0x01, 0x02, 0x04, 0x12, 0x11] {
+            assert!(segment(turning).turns(), "{turning:#x}");
+        }
+        assert!(!segment(0x18).turns(), "pushed data goes on");
+        let answer = Leg { sent: leg.delivered.mirrored(), delivered: leg.sent.mirrored(), ..leg };
+        assert!(leg.is_answered_by(&answer) && answer.is_answered_by(&leg) && !leg.is_answered_by(&leg));
+        assert!(leg.arrives_as(&Leg { sent: answer.sent, ..leg }) && !leg.arrives_as(&answer));
+        let plain = Leg { delivered: leg.sent, hops: 0, ..leg };
+        assert!(leg.is_rewritten() && !plain.is_rewritten());
+        assert!(Leg { hops: 1, ..plain }.is_rewritten() && Leg { hops: 0, ..leg }.is_rewritten());
+    }
+
+    #[test]
+    fn an_entry_says_what_the_receiver_gets() {
+        let snapshot = Snapshot { nics: vec![nic(240, 9000), nic(100, 1400)], ..Snapshot::default() };
+        let (from, to) = (KernelPort { index: 11, guest: [1; 6] }, KernelPort { index: 12, guest: [2; 6] });
+        let offer = Offer { leg: segment(ACK), from, to, epoch: 7, ended: false };
+        let flow = offer.decided(&snapshot, at(3));
+        assert_eq!((flow.epoch, flow.out, flow.mtu, flow.last), (7, 12, 1400, at(3).0));
+        assert_eq!((flow.timeout, flow.ttl, flow.hops, flow.translated), (nanos(100), 64, 1, 1));
+        assert_eq!((&flow.ethernet[..6], &flow.ethernet[6..]), (&[2; 6][..], &FABRIC[..]));
+        assert_eq!((&flow.src[..5], &flow.dst[..5]), (&[192, 0, 2, 1, 0][..], &[10, 1, 0, 4, 0][..]));
+        assert_eq!((flow.src_port, flow.dst_port), (50_000_u16.to_be_bytes(), 443_u16.to_be_bytes()));
+        assert!(flow.address_sum != 0 && flow.port_sum != 0);
+        let plain = Leg { delivered: offer.leg.sent, ..offer.leg };
+        let flow = Offer { leg: plain, ..offer }.decided(&snapshot, at(3));
+        assert_eq!((flow.translated, flow.address_sum, flow.port_sum), (0, 0, 0));
+        let back = Snapshot { nics: vec![nic(90, 9000), nic(100, 1400)], ..Snapshot::default() };
+        assert_eq!(offer.decided(&back, at(3)).timeout, nanos(90), "of two times the shorter");
+
+        let (key, answers) = (offer.key(), offer.key_of_answers());
+        assert_eq!((key.port, key.version, key.protocol, key.zero), (11, 4, 6, [0; 2]));
+        assert_eq!((&key.src[..5], key.src_port), (&[10, 0, 0, 4, 0][..], 40_000_u16.to_be_bytes()));
+        assert_eq!((answers.port, &answers.dst[..5]), (12, &[192, 0, 2, 1, 0][..]));
+        assert_eq!((answers.src_port, answers.dst_port), (443_u16.to_be_bytes(), 50_000_u16.to_be_bytes()));
+        let six = Tuple { src: "fd00::1".parse().unwrap(), dst: "fd00::2".parse().unwrap(), ..offer.leg.sent };
+        let key = super::key(1, &six);
+        assert_eq!((key.version, key.src[0], key.src[15], key.dst[15]), (6, 0xfd, 1, 2));
+    }
+
+    /// PIP-05, VPN-15: of two mappings the one that ends sooner counts, and both last as long as packets are carried.
+    #[test]
+    fn a_leg_by_two_mappings_needs_both() {
+        let flows = Flows::new(FlowLimits::default());
+        let first = leg(&flows);
+        let (nic, outside) = (NicId(5), first.delivered.mirrored());
+        let segment = TcpSegment { signal: Signal::from_flags(ACK), expects: None };
+        let private = (IpAddr::from([10, 2, 0, 4]), 8443);
+        let balanced =
+            BalancedFlow { nic, outside: &outside, private, idle_secs: 300, resets: false, segment, now: at(0) };
+        assert_eq!(flows.mappings.map_balanced(&balanced), Ok(()));
+        let second = UsedMapping { side: MappingSide::Outside, nic };
+        let delivered = Tuple { dst: private.0, dst_port: private.1, ..first.delivered };
+        let both = Leg {
+            between: Some(first.delivered),
+            delivered,
+            mappings: [first.mappings[0], Some(second)],
+            ends: [NicId(3), nic],
+            ..first
+        };
+        let basis = both.basis(&flows, at(1)).expect("it has both");
+        assert_eq!(basis.idle_secs, 240);
+        let carried = |seconds| Flow { last: at(seconds).0, ..Flow::default() };
+        assert!(both.add(&flows, &basis, Traffic { packets: 1, bytes: 1 }, &carried(200)));
+        assert_eq!(both.basis(&flows, at(430)), Some(basis), "neither has ended");
+        assert_eq!(both.basis(&flows, at(441)), None, "the first has");
+        flows.mappings.expire(at(441), usize::MAX, |_| {});
+        assert!(!both.add(&flows, &basis, Traffic { packets: 1, bytes: 1 }, &carried(441)));
+        let only = Leg { mappings: [None, Some(second)], ..both };
+        assert_eq!(only.basis(&flows, at(441)).map(|basis| basis.idle_secs), Some(300));
+        let other = Leg { between: Some(first.sent), ..both };
+        assert_eq!(other.basis(&flows, at(1)), None, "no mapping has this between");
+    }
+
+    /// NSG-20: a record may be gone, or another's, while packets are still carried.
+    #[test]
+    fn what_is_carried_is_added_to_the_records_that_it_began_with() {
+        let flows = Flows::new(FlowLimits::default());
+        let leg = Leg { mappings: [None; 2], recorded: [true, false], ..segment(ACK) };
+        assert_eq!(leg.basis(&flows, at(1)), None, "there is no record");
+        let terms = FlowTerms::default();
+        let room = flows.records.reserve(NicId(0), &terms, at(1), |_| {}).unwrap();
+        let traffic = Traffic { packets: 1, bytes: 40 };
+        let passing = Passing { traffic, signal: Signal::from_flags(0x02), ttl: 64, at: at(1) };
+        room.admit(Direction::Outbound, &leg.sent, Deciders::default(), passing, &terms);
+        let basis = leg.basis(&flows, at(2)).expect("it has its record");
+        let carried = |seconds| Flow { last: at(seconds).0, ..Flow::default() };
+        assert!(leg.add(&flows, &basis, Traffic { packets: 2, bytes: 100 }, &carried(3)));
+        let record = flows.records.find(NicId(0), Direction::Outbound, &leg.sent, at(3)).unwrap();
+        assert_eq!((record.last, record.sent), (at(3), Traffic { packets: 3, bytes: 140 }));
+        let other = Basis { begun: [at(9), at(0)], ..basis };
+        assert!(!leg.add(&flows, &other, Traffic { packets: 2, bytes: 100 }, &carried(4)), "it began at another time");
     }
 }
