@@ -253,3 +253,20 @@ pub fn ancestor(id: &str, up: usize) -> Option<&str> {
     }
     Some(id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_pairs_of_types_and_names() {
+        let of =
+            |rest: &str| parts(&format!("/subscriptions/1/resourceGroups/rg/providers/A.B/{rest}")).map(|it| it.kind);
+        assert_eq!(of("c/x").as_deref(), Some("A.B/c"));
+        assert_eq!(of("c/x/d/y/").as_deref(), Some("A.B/c/d"));
+        for rest in ["", "c", "c/x/d", "c//d/y", "c/x//y"] {
+            assert_eq!(of(rest), None, "{rest}");
+        }
+        assert!(parts("/subscriptions/1/resourceGroups/rg").is_none());
+    }
+}

@@ -8,3 +8,4 @@ mod control;
 mod import;
 mod shells;
 mod test_command;
+mod unknown_properties;

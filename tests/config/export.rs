@@ -335,6 +335,11 @@ fn a_template_has_the_parameters_that_it_uses() {
     assert_eq!(parameters(vnet).0, [""; 0]);
     let of_machine = parameters(&format!("{vnet}{machine}")).0;
     assert!(!of_machine.is_empty() && !of_machine.contains(&"storageId".to_owned()), "{of_machine:?}");
+    let kept = format!(
+        "{vnet}flowLogs:\n  - {{name: l, targetResourceId: virtualNetworks/v}}\n  - {{name: m, targetResourceId: virtualNetworks/v, storagePath: there}}\n"
+    );
+    let omissions: Vec<_> = export(&kept).omissions.into_iter().map(|one| one.path).collect();
+    assert_eq!(omissions, ["flowLogs[1].storagePath"]);
     for target in ["virtualNetworks/v".to_owned(), format!("{group}/virtualNetworks/v")] {
         let (keys, template) = parameters(&format!("{vnet}{}", logs(&target)));
         assert_eq!(keys, ["storageId"], "{target}");
@@ -355,6 +360,15 @@ fn a_distributed_firewall_is_left_out_with_a_word() {
 }
 
 /// Bicep has a symbol for each resource, and refers by it.
+#[test]
+fn bicep_quotes_keys_that_are_no_words() {
+    let resource = serde_json::json!({"type": "A.B/c", "apiVersion": "1", "name": "n", "tags": {"plain1": "a", "a-b": "b", "1st": "c", "é": "d", "": "e"}});
+    let text = arm::bicep(&serde_json::json!({"resources": [resource]}));
+    for line in ["plain1: 'a'", "'a-b': 'b'", "'1st': 'c'", "'é': 'd'", "'': 'e'"] {
+        assert!(text.lines().any(|own| own.trim() == line), "{line} in {text}");
+    }
+}
+
 #[test]
 fn bicep_refers_by_symbols() {
     let text = fs::read_to_string("config/contoso-fabrikam.yaml").unwrap();

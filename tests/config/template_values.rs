@@ -90,3 +90,27 @@ fn an_index_without_a_name_is_the_resources_or_else_the_innermost() {
     ));
     assert_eq!(found["it"], json!([{"q": [1, 1, 1]}, {"q": [1, 1, 1]}]));
 }
+
+/// A parameter file may say null: of a parameter that may be it, that is the value; of another it says nothing.
+#[test]
+fn null_is_the_value_of_a_parameter_that_may_be_null() {
+    let sections = r#""parameters": {"may": {"type": "string", "nullable": true, "defaultValue": "a"}, "must": {"type": "string", "defaultValue": "b"}},
+        "resources": [], "outputs": {"all": {"value": "[createArray(parameters('may'), parameters('must'))]"}}"#;
+    let given = document(r#"{"parameters": {"may": {"value": null}, "must": {"value": null}}}"#);
+    let parameters = template::parameters_of(&given).expect("a parameter file");
+    let evaluated = template::evaluate(&document(&of(sections)), &Context { parameters, ..Context::new(&no_file) });
+    let evaluated = evaluated.unwrap_or_else(|mistakes| panic!("{}", mistakes[0]));
+    assert_eq!(evaluated.outputs[0].1.to_json(), json!([null, "b"]));
+}
+
+/// Without its brackets.
+#[test]
+fn an_expression_has_at_most_24576_characters() {
+    let with = |length: usize| {
+        let expression = format!("[length('{}')]", "x".repeat(length - "length('')".len()));
+        let sections = format!(r#""resources": [], "outputs": {{"it": {{"value": "{expression}"}}}}"#);
+        template::evaluate(&document(&of(&sections)), &Context::new(&no_file))
+    };
+    assert_eq!(with(24_576).unwrap().outputs[0].1.to_json(), 24_576 - "length('')".len());
+    assert!(with(24_577).is_err_and(|mistakes| mistakes[0].message.contains("24576")));
+}

@@ -180,3 +180,45 @@ fn known_items_of_a_list_stay_beside_what_is_worked_out() {
         json!([id("networkInterfaces/known"), id("networkInterfaces/nic")])
     );
 }
+
+/// `for_each` over subnets, of which each interface refers to its own; the ranges decide the addresses.
+#[test]
+fn an_interface_of_a_loop_is_in_the_subnet_of_its_key() {
+    let of = |kind: &str, name: &str, key: &str, values: Value| json!({"address": format!("{kind}.{name}[\"{key}\"]"), "mode": "managed", "type": kind, "name": name, "index": key, "values": values});
+    let subnet = |key: &str, range: &str| {
+        of(
+            "azurerm_subnet",
+            "s",
+            key,
+            json!({"name": format!("s-{key}"), "virtual_network_name": "v", "resource_group_name": "rg", "address_prefixes": [range]}),
+        )
+    };
+    let nic = |key: &str| {
+        of(
+            "azurerm_network_interface",
+            "n",
+            key,
+            json!({"name": format!("n-{key}"), "resource_group_name": "rg", "location": "westeurope", "ip_configuration": [{"name": "c", "private_ip_address_allocation": "Dynamic"}]}),
+        )
+    };
+    let change = |address: &str, unknown: Value| json!({"address": address, "change": {"actions": ["create"], "after_unknown": unknown}});
+    let unknown = || json!({"id": true, "ip_configuration": [{"subnet_id": true, "private_ip_address": true}]});
+    let refers = json!({"references": ["azurerm_subnet.s", "each.key"]});
+    let document = json!({
+        "format_version": "1.2", "terraform_version": "1.11.4",
+        "planned_values": {"root_module": {"resources": [
+            managed("azurerm_virtual_network", "v", json!({"name": "v", "resource_group_name": "rg", "location": "westeurope", "address_space": ["10.0.0.0/16"]})),
+            subnet("b", "10.0.2.0/24"), subnet("a", "10.0.1.0/24"), nic("a"), nic("b")]}},
+        "resource_changes": [
+            change("azurerm_virtual_network.v", json!({"id": true})),
+            change("azurerm_subnet.s[\"a\"]", json!({"id": true})), change("azurerm_subnet.s[\"b\"]", json!({"id": true})),
+            change("azurerm_network_interface.n[\"a\"]", unknown()), change("azurerm_network_interface.n[\"b\"]", unknown())],
+        "configuration": {"root_module": {"resources": [
+            {"type": "azurerm_network_interface", "name": "n", "mode": "managed", "expressions": {"ip_configuration": [{"subnet_id": refers}]}}]}}
+    });
+    let plan = read(&document);
+    for key in ["a", "b"] {
+        let configuration = &properties(&plan.after, &format!("n-{key}"))["ipConfigurations"][0]["properties"];
+        assert_eq!(configuration["subnet"], id(&format!("virtualNetworks/v/subnets/s-{key}")), "{key}");
+    }
+}

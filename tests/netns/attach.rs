@@ -221,7 +221,8 @@ fn fab_11_a_persistent_interface_is_found_with_its_mtu_and_left() {
         let output = Command::new("ip").arg("-n").args(words).output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
     };
-    ip("LEFT tuntap add dev tun0 mode tun multi_queue");
+    let mode = std::env::var("VNET_DEVICE").ok().filter(|kind| kind == "tap").unwrap_or_else(|| "tun".to_owned());
+    ip(&format!("LEFT tuntap add dev tun0 mode {mode} multi_queue"));
     ip("LEFT address add 10.1.0.4/16 dev tun0");
     ip("LEFT link set tun0 mtu 1400 up");
     ip("LEFT route add default dev tun0");

@@ -16,7 +16,7 @@ static CIRCUIT: Table = Table {
         ("serviceProviderProperties", Use::Inside(&PROVIDER)),
         ("serviceProviderProvisioningState", Use::Copy),
         ("peerings", Use::Taken),
-        ("authorizations", Use::Taken),
+        ("authorizations", Use::Read(&AUTHORIZATION)),
         ("circuitProvisioningState", Use::Cosmetic),
         ("serviceKey", Use::Cosmetic),
         ("allowClassicOperations", Use::Cosmetic),
@@ -28,6 +28,15 @@ static CIRCUIT: Table = Table {
         ("enableDirectPortRateLimit", Use::Cosmetic),
         ("bandwidthInGbps", Use::Cosmetic),
         ("expressRoutePort", Use::Gap),
+    ],
+};
+
+static AUTHORIZATION: Table = Table {
+    what: "an authorization of a circuit",
+    rows: &[
+        ("authorizationKey", Use::Taken),
+        ("authorizationUseStatus", Use::Cosmetic),
+        ("connectionResourceUri", Use::Cosmetic),
     ],
 };
 

@@ -50,7 +50,7 @@ static GATEWAY: Table = Table {
 
 static SKU: Table = Table { what: "a gateway's size", rows: &[("tier", Use::Cosmetic), ("capacity", Use::Cosmetic)] };
 
-static CONFIGURATION: Table = Table {
+pub(super) static CONFIGURATION: Table = Table {
     what: "a gateway's IP configuration",
     rows: &[
         ("subnet", Use::Taken),

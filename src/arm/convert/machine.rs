@@ -60,10 +60,15 @@ static MACHINE: Table = Table {
 static NETWORK_PROFILE: Table = Table {
     what: "a machine's network profile",
     rows: &[
-        ("networkInterfaces", Use::Taken),
+        ("networkInterfaces", Use::Read(&REFERENCE)),
         ("networkInterfaceConfigurations", Use::Taken),
         ("networkApiVersion", Use::Cosmetic),
     ],
+};
+
+static REFERENCE: Table = Table {
+    what: "a virtual machine's network interface",
+    rows: &[("primary", Use::Taken), ("deleteOption", Use::Cosmetic)],
 };
 
 static DNS: Table = Table {

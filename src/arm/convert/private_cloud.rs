@@ -25,7 +25,7 @@ static CLOUD: Table = Table {
         ("networkBlock", Use::Copy),
         ("internet", Use::Unless("Disabled")),
         ("workloadNetworks", Use::Taken),
-        ("authorizations", Use::Taken),
+        ("authorizations", Use::Read(&AUTHORIZATION)),
         ("globalReachConnections", Use::Taken),
         ("circuit", Use::Cosmetic),
         ("secondaryCircuit", Use::Gap),
@@ -47,6 +47,16 @@ static CLOUD: Table = Table {
         ("nsxtCertificateThumbprint", Use::Cosmetic),
         ("vcenterCertificateThumbprint", Use::Cosmetic),
         ("virtualNetworkId", Use::Gap),
+    ],
+};
+
+static AUTHORIZATION: Table = Table {
+    what: "an authorization of a private cloud",
+    rows: &[
+        ("expressRouteAuthorizationKey", Use::Taken),
+        ("authorizationKey", Use::Taken),
+        ("expressRouteAuthorizationId", Use::Cosmetic),
+        ("expressRouteId", Use::Cosmetic),
     ],
 };
 

@@ -4,7 +4,7 @@ use crate::arm::Node;
 use crate::arm::notes::NoteKind;
 use crate::arm::store::Entry;
 
-use super::gateway::home;
+use super::gateway::{CONFIGURATION, home};
 use super::table::{Table, Use, items, property};
 use super::text::Out;
 use super::{Converter, entry, virtual_hub};
@@ -12,7 +12,7 @@ use super::{Converter, entry, virtual_hub};
 static SERVER: Table = Table {
     what: "a route server",
     rows: &[
-        ("ipConfigurations", Use::Taken),
+        ("ipConfigurations", Use::Read(&CONFIGURATION)),
         ("allowBranchToBranchTraffic", Use::Flag(false)),
         ("hubRoutingPreference", Use::Unless("ExpressRoute")),
         ("bgpConnections", Use::Each(&CONNECTION)),

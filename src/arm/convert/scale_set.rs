@@ -6,7 +6,7 @@ use crate::arm::store::Entry;
 
 use super::machine::interface;
 use super::names::Rule;
-use super::table::{deep, items, property, reference, scalar, text};
+use super::table::{Table, Use, deep, items, property, reference, scalar, text};
 use super::text::{Map, Out};
 use super::{Converter, entry};
 
@@ -15,6 +15,36 @@ const KIND: &str = "Microsoft.Compute/virtualMachineScaleSets";
 const INSTANCES: usize = 2;
 /// More than Azure's own limit is a mistake of the document.
 const MOST: usize = 1_000;
+
+static SET: Table = Table {
+    what: "a scale set",
+    rows: &[
+        ("virtualMachineProfile", Use::Taken),
+        ("sku", Use::Taken),
+        ("additionalCapabilities", Use::Cosmetic),
+        ("automaticRepairsPolicy", Use::Cosmetic),
+        ("constrainedMaximumCapacity", Use::Cosmetic),
+        ("doNotRunExtensionsOnOverprovisionedVMs", Use::Cosmetic),
+        ("highSpeedInterconnectPlacement", Use::Cosmetic),
+        ("hostGroup", Use::Cosmetic),
+        ("orchestrationMode", Use::Cosmetic),
+        ("overprovision", Use::Cosmetic),
+        ("platformFaultDomainCount", Use::Cosmetic),
+        ("priorityMixPolicy", Use::Cosmetic),
+        ("proximityPlacementGroup", Use::Cosmetic),
+        ("resiliencyPolicy", Use::Cosmetic),
+        ("scaleInPolicy", Use::Cosmetic),
+        ("scheduledEventsPolicy", Use::Cosmetic),
+        ("singlePlacementGroup", Use::Cosmetic),
+        ("skuProfile", Use::Cosmetic),
+        ("spotRestorePolicy", Use::Cosmetic),
+        ("timeCreated", Use::Cosmetic),
+        ("uniqueId", Use::Cosmetic),
+        ("upgradePolicy", Use::Cosmetic),
+        ("zonalPlatformFaultDomainAlignMode", Use::Cosmetic),
+        ("zoneBalance", Use::Cosmetic),
+    ],
+};
 
 /// Adds the machines of all scale sets.
 pub(super) fn all(converter: &mut Converter<'_>) {
@@ -47,6 +77,7 @@ fn instances(converter: &mut Converter<'_>, one: &Entry) -> bool {
         converter.note(&resource.at, NoteKind::NotEmulated, message);
         return false;
     }
+    converter.object(&resource.body, &SET);
     for instance in 0..capacity {
         let own = Rule::Label(58).fit(&resource.name);
         let name = converter.names.free("virtualMachines", &format!("{own}-{instance}"), None, Rule::Label(63));

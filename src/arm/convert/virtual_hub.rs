@@ -57,6 +57,19 @@ static HUB: Table = Table {
     ],
 };
 
+static WIDE: Table = Table {
+    what: "a virtual WAN",
+    rows: &[
+        ("type", Use::Taken),
+        ("allowBranchToBranchTraffic", Use::Cosmetic),
+        ("allowVnetToVnetTraffic", Use::Cosmetic),
+        ("disableVpnEncryption", Use::Cosmetic),
+        ("office365LocalBreakoutCategory", Use::Cosmetic),
+        ("virtualHubs", Use::Cosmetic),
+        ("vpnSites", Use::Cosmetic),
+    ],
+};
+
 static CONNECTION: Table = Table {
     what: "a connection of a virtual hub",
     rows: &[
@@ -157,6 +170,7 @@ pub(super) fn all(converter: &mut Converter<'_>) {
         hub.spokes.retain(|spoke| known.insert(spoke.name.clone()));
     }
     for wan in store.of_kind(WAN).filter(|one| !one.resource.existing) {
+        converter.object(&wan.resource.body, &WIDE);
         converter.summary.count(&wan.resource.kind, Fate::Used);
     }
     let tables: Vec<_> = store.of_kind(TABLES).filter(|one| !one.resource.existing).collect();
