@@ -114,3 +114,40 @@ fn an_expression_has_at_most_24576_characters() {
     assert_eq!(with(24_576).unwrap().outputs[0].1.to_json(), 24_576 - "length('')".len());
     assert!(with(24_577).is_err_and(|mistakes| mistakes[0].message.contains("24576")));
 }
+
+/// A key in brackets is a member as one behind a dot, of what only Azure knows, too.
+#[test]
+fn a_member_may_stand_in_brackets() {
+    let found = outputs(
+        r#""resources": [{"type": "Microsoft.Network/publicIPAddresses", "apiVersion": "1", "name": "ip", "properties": {"dnsSettings": {"fqdn": "a.b"}}}],
+        "outputs": {"known": {"value": "[reference('ip')['dnsSettings']['fqdn']]"},
+            "dot": {"value": "[reference('ip').ipAddress]"}, "brackets": {"value": "[reference('ip')['ipAddress']]"}}"#,
+    );
+    assert_eq!(found["known"], "a.b");
+    for key in ["dot", "brackets"] {
+        assert!(found[key].as_str().unwrap().parse::<std::net::Ipv4Addr>().is_ok(), "{key}: {}", found[key]);
+    }
+}
+
+/// As they come with what is pasted from a web page.
+#[test]
+fn blanks_of_other_kinds_are_blanks() {
+    let found = document("\u{feff}{\u{a0}\u{a0}\"a\":\u{feff}1,\u{a0}\"b\"\u{a0}: [\u{a0}]}");
+    assert_eq!(found.to_json(), json!({"a": 1, "b": []}));
+    let place = found.entries().iter().map(|(key, _)| (key.at.line, key.at.column)).collect::<Vec<_>>();
+    assert_eq!(place, [(1, 4), (1, 12)]);
+}
+
+/// A name that is made up is as long as the parameter's limits say.
+#[test]
+fn what_is_made_up_has_a_length_within_the_limits() {
+    let name = |limits: &str| {
+        let sections = format!(
+            r#""parameters": {{"p": {{"type": "string", {limits}}}}}, "resources": [], "outputs": {{"it": {{"value": "[parameters('p')]"}}}}"#
+        );
+        outputs(&sections)["it"].as_str().unwrap().len()
+    };
+    assert_eq!(name(r#""maxLength": 1"#), 1);
+    assert_eq!(name(r#""minLength": 9"#), 9);
+    assert_eq!(name(r#""minLength": 3, "maxLength": 3"#), 3);
+}

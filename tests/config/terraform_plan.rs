@@ -222,3 +222,28 @@ fn an_interface_of_a_loop_is_in_the_subnet_of_its_key() {
         assert_eq!(configuration["subnet"], id(&format!("virtualNetworks/v/subnets/s-{key}")), "{key}");
     }
 }
+
+/// A list with one unknown item may have become longer: what is referred to beyond it comes behind.
+#[test]
+fn a_list_may_refer_to_more_than_it_shows() {
+    let mut document = unknown_ids();
+    let resources = &mut document["planned_values"]["root_module"]["child_modules"][0]["resources"];
+    let mut second = resources[0].clone();
+    second["address"] = json!("module.web.azurerm_network_interface.more");
+    second["name"] = json!("more");
+    second["values"]["name"] = json!("more");
+    second["values"]["id"] = json!(network("networkInterfaces/more"));
+    resources.as_array_mut().unwrap().push(second);
+    let module = &mut document["configuration"]["root_module"]["module_calls"]["web"]["module"]["resources"][1];
+    module["expressions"]["network_interface_ids"]["references"] = json!([
+        "azurerm_network_interface.nic.id",
+        "azurerm_network_interface.nic",
+        "azurerm_network_interface.more.id",
+        "azurerm_network_interface.more"
+    ]);
+    let plan = read(&document);
+    assert_eq!(
+        properties(&plan.after, "vm")["networkProfile"]["networkInterfaces"],
+        json!([id("networkInterfaces/nic"), id("networkInterfaces/more")])
+    );
+}
