@@ -45,7 +45,7 @@ fn main() {
 /// The topology file of a dump.
 fn import(dump: &str) -> String {
     let document = arm::parse_json(&Arc::from("graph.json"), dump).unwrap();
-    let resources = arm::dump::read(document).unwrap().into_iter().map(|resource| (Source::Dump, resource));
+    let resources = arm::dump::read(document).unwrap().0.into_iter().map(|resource| (Source::Dump, resource));
     let store = Store::of(resources);
     let options =
         Options { input: "graph.json", name: Some("graph"), head: &[], is_service_tag: &config::is_service_tag };

@@ -28,7 +28,7 @@ fn resources(document: Node) -> Result<(Source, Vec<Resource>), Vec<Mistake>> {
     if terraform::is_terraform(&document) {
         return Ok((Source::Dump, terraform::read(&document)?.after));
     }
-    Ok((Source::Dump, dump::read(document)?))
+    Ok((Source::Dump, dump::read(document)?.0))
 }
 
 fn printed(mistakes: &[Mistake]) {
@@ -50,6 +50,6 @@ fuzz_target!(|text: &str| {
                 assert!(!errors.to_string().is_empty());
             }
         }
-        Err(mistake) => printed(&[mistake]),
+        Err(refused) => printed(&[refused.mistake]),
     }
 });

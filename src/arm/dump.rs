@@ -4,7 +4,7 @@
 //! it.
 
 use super::store::parts;
-use super::{Mistake, Node, Resource, ResourceId, Value};
+use super::{Mistake, Node, Note, Resource, ResourceId, Value};
 
 /// Where the resources of a document's list stand.
 const LISTS: [&str; 3] = ["data", "value", "resources"];
@@ -22,17 +22,28 @@ pub fn is_dump(document: &Node) -> bool {
     }
 }
 
-/// The resources of a dump, which has many and large ones: they are moved.
-pub fn read(document: Node) -> Result<Vec<Resource>, Vec<Mistake>> {
+/// The resources of a dump, which has many and large ones: they are moved; and what is to be said of them.
+pub fn read(document: Node) -> Result<(Vec<Resource>, Vec<Note>), Vec<Mistake>> {
     let (mut resources, mut mistakes) = (Vec::new(), Vec::new());
+    let notes = unread_pages(&document).into_iter().collect();
     collect(document, &mut resources, &mut mistakes);
-    if mistakes.is_empty() { Ok(resources) } else { Err(mistakes) }
+    if mistakes.is_empty() { Ok((resources, notes)) } else { Err(mistakes) }
+}
+
+/// An answer in pages says how to ask for the next one: Resource Graph by a token, REST by a link.
+fn unread_pages(document: &Node) -> Option<Note> {
+    let is_there = |key: &&str| document.get(key).and_then(Node::text).is_some_and(|text| !text.is_empty());
+    let key = ["skip_token", "$skipToken", "skipToken", "nextLink"].into_iter().find(is_there)?;
+    let next = document.get(key).filter(|_| id_of(document).is_none())?;
+    let message = "this is one page of an answer, and there are more: ask for the others, too (`az graph query --first \
+                   1000 --skip-token …`), and give all of them";
+    Some(Note::not_read(&next.at, message))
 }
 
 fn collect(node: Node, resources: &mut Vec<Resource>, mistakes: &mut Vec<Mistake>) {
     let is_list = |node: &Node| matches!(node.value, Value::List(_));
-    let list = LISTS.into_iter().find(|list| node.get(list).is_some()).filter(|_| id_of(&node).is_none());
-    let list = list.filter(|list| node.get(list).is_some_and(is_list));
+    let holds = |list: &&str| node.get(list).is_some_and(is_list) && id_of(&node).is_none();
+    let list = LISTS.into_iter().find(holds);
     match (node.value, list) {
         (Value::List(items), _) => items.into_iter().for_each(|item| collect(item, resources, mistakes)),
         (Value::Object(entries), Some(list)) => {

@@ -33,6 +33,14 @@ pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, Mistake> {
     }
 }
 
+/// The first key that stands in an object for the second time.
+fn second(entries: &[(Key, Node)]) -> Option<&Key> {
+    let mut keys: Vec<_> = entries.iter().map(|(key, _)| key).collect();
+    keys.sort_by(|one, other| one.text.cmp(&other.text));
+    let twice = keys.windows(2).filter(|pair| pair[0].text == pair[1].text).map(|pair| pair[1]);
+    twice.min_by_key(|key| (key.at.line, key.at.column))
+}
+
 struct Reader<'a> {
     file: &'a Arc<str>,
     text: &'a str,
@@ -166,7 +174,12 @@ impl Reader<'_> {
             self.separator(b'}', "`,` or `}`")?;
         }
         self.advance();
-        Ok(Value::Object(entries))
+        match second(&entries) {
+            Some(key) => Err(Mistake::new(&key.at, format!("This object has the key `{:.80}` twice.", key.text))
+                .expecting("each key once")
+                .helped("Take one of them away: programs differ in which of them they read.")),
+            None => Ok(Value::Object(entries)),
+        }
     }
 
     /// A comma, or the end of the list or object; a comma before the end is taken too.
@@ -314,6 +327,8 @@ mod tests {
         assert_eq!(plain("\"two\nlines\""), r#""two\nlines""#);
         assert_eq!(plain(r#""\u00e9\ud83d\ude00\ud83d\t""#), "\"é😀\u{fffd}\\t\"");
         assert_eq!(plain("null // the end"), "null");
+        assert_eq!(plain("/*/ 1 */ 2"), "2");
+        assert_eq!(plain("{\"a\": 1, \"A\": 2, \"b\": {\"a\": 3}}"), r#"{"A":2,"a":1,"b":{"a":3}}"#);
     }
 
     #[test]
@@ -340,6 +355,12 @@ mod tests {
         assert_eq!(error("1 2"), "a.json:1:3: The character '2' cannot stand here.");
         assert_eq!(error("1e999"), "a.json:1:1: `1e999` is not a number of JSON.");
         assert_eq!(error(r#""\ud8""#), "a.json:1:2: `\\u` needs four hexadecimal digits.");
+        assert_eq!(error(r#""\u00zz""#), "a.json:1:2: `\\u` needs four hexadecimal digits.");
+        assert_eq!(error("/*/"), "a.json:1:1: This comment has no end.");
+        assert_eq!(
+            error("{\"a\": 1, \"b\": 2,\n \"c\": 3, \"a\": 4, \"b\": 5}"),
+            "a.json:2:10: This object has the key `a` twice."
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub mod terraform;
 mod tree;
 
 pub use convert::text::Origins;
-pub use convert::{Options, Topology, convert};
+pub use convert::{LISTS, Options, Refused, Topology, convert};
 pub use export::{Export, Omission, bicep, export};
 pub use json::{SECOND as SECOND_DOCUMENT, parse as parse_json};
 pub use mistake::Mistake;

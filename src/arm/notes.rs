@@ -16,7 +16,7 @@ pub struct Note {
 pub enum NoteKind {
     /// The document does not say it, or says it otherwise: the file has something in its place.
     MadeUp,
-    /// A file that the document links to was not read: what it says is missing.
+    /// What the document refers to was not given or not read, a file or a resource: what it says is missing.
     NotRead,
     /// It would matter to packets, and this program does not do it.
     NotEmulated,
@@ -25,6 +25,10 @@ pub enum NoteKind {
 }
 
 impl Note {
+    pub(super) fn not_read(at: &Place, message: impl Into<String>) -> Self {
+        Self { at: at.clone(), kind: NoteKind::NotRead, message: message.into() }
+    }
+
     pub(super) fn made_up(at: &Place, message: impl Into<String>) -> Self {
         Self { at: at.clone(), kind: NoteKind::MadeUp, message: message.into() }
     }

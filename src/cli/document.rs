@@ -151,7 +151,7 @@ impl Documents {
                 Kind::Topology => Err(vec![document.refused("this is no ARM document")]),
                 Kind::Broken(mistake) => Err(vec![mistake]),
                 Kind::Parameters(_) => continue,
-                Kind::Dump(node) => arm::dump::read(node).map(|read| (of(Source::Dump, read), Vec::new())),
+                Kind::Dump(node) => arm::dump::read(node).map(|(read, notes)| (of(Source::Dump, read), notes)),
                 Kind::Template(node) => self.evaluate(document, &node, &parameters, has_file),
                 Kind::Terraform(node) => planned(document, &node, choices.before),
             };
@@ -303,6 +303,7 @@ impl Document {
             || begins.starts_with("//")
             || begins.starts_with("/*");
         let kind = match may_be.then(|| arm::parse_json(&name, &text)) {
+            _ if is_terraform_itself(&name, &text) => Kind::Broken(not_shown(&name)),
             Some(Ok(node)) if template::is_template(&node) && text.len() > template::LARGEST => {
                 Kind::Broken(too_long(node.at))
             }
@@ -312,9 +313,7 @@ impl Document {
             Some(Ok(node)) if is_schema(&node) => {
                 template::parameters_of(&node).map_or(Kind::Topology, Kind::Parameters)
             }
-            Some(Ok(Node { at, value })) if !matches!(value, Value::Object(_) | Value::List(_)) => {
-                Kind::Broken(no_document(at))
-            }
+            Some(Ok(node)) if says_nothing(&node) => Kind::Broken(no_document(&node)),
             Some(Err(mistake)) if is_json || mistake.message == arm::SECOND_DOCUMENT => Kind::Broken(mistake),
             Some(_) | None => Kind::Topology,
         };
@@ -331,13 +330,50 @@ impl Document {
     }
 }
 
-/// What `az` prints where there is nothing.
-fn no_document(at: Place) -> Mistake {
+/// A single value, which `az` prints where there is nothing, or an object without a key of a topology file.
+fn says_nothing(node: &Node) -> bool {
+    match &node.value {
+        Value::Object(_) => !node.entries().iter().any(|(key, _)| is_list(&key.text)),
+        Value::List(_) => false,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => true,
+    }
+}
+
+/// Whether a topology file has a list of this name.
+fn is_list(key: &str) -> bool {
+    arm::LISTS.iter().any(|list| list.eq_ignore_ascii_case(key))
+}
+
+fn no_document(node: &Node) -> Mistake {
+    let error = node.get("error").map(|error| {
+        let text = |key: &str| error.get(key).and_then(Node::text).unwrap_or_default();
+        format!("this is an error that Azure returned, {}: {:.200}", text("code"), text("message"))
+    });
+    let single = (!matches!(node.value, Value::Object(_)))
+        .then(|| "this is a single value, such as `null`, and says nothing of a network".to_owned());
+    let message = error.or(single).unwrap_or_else(|| "this says nothing of a network".to_owned());
     Mistake {
-        at,
-        message: "this is a single value, such as `null`, and says nothing of a network".to_owned(),
+        at: node.at.clone(),
+        message,
         expected: Some("an object or a list of resources".to_owned()),
         help: Some("see what the program that made it says: a name or a resource group may be wrong".to_owned()),
+    }
+}
+
+/// Whether a text is Terraform's configuration, a plan as it is written to a file, or the log of `terraform plan -json`.
+fn is_terraform_itself(name: &str, text: &str) -> bool {
+    let is_code = Path::new(name).extension().is_some_and(|kind| kind.eq_ignore_ascii_case("tf"));
+    is_code || text.starts_with("PK") || text.trim_start().starts_with(r#"{"@level""#)
+}
+
+fn not_shown(name: &Arc<str>) -> Mistake {
+    Mistake {
+        at: Place { file: Arc::clone(name), line: 1, column: 1 },
+        message: "this is not what `terraform show -json` prints".to_owned(),
+        expected: Some("a plan or a state as JSON".to_owned()),
+        help: Some(
+            "terraform plan -out plan.tfplan, and then: terraform show -json plan.tfplan > plan.json".to_owned(),
+        ),
     }
 }
 

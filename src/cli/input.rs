@@ -167,7 +167,13 @@ pub(super) fn import(
     let input = documents.name();
     let options =
         arm::Options { input: &input, name: name.as_deref(), head: &head, is_service_tag: &config::is_service_tag };
-    let made = arm::convert(&store, &options).map_err(|mistake| mistaken(&[mistake], &documents))?;
+    let made = arm::convert(&store, &options).map_err(|refused| {
+        // What was left out may be why.
+        notes.extend(refused.notes);
+        notes.retain(|note| note.kind != NoteKind::MadeUp);
+        let _ = io::stderr().lock().write_all(import::notes(&notes, false, context).as_bytes());
+        mistaken(&[refused.mistake], &documents)
+    })?;
     notes.extend(made.notes);
     let name = input;
     let texts = documents.into_texts().into_iter().map(|(name, text)| (name, SourceText::new(text))).collect();

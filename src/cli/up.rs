@@ -115,6 +115,9 @@ pub(super) fn announce(lab: &Record, took: Duration, context: &Context) -> Resul
 
 /// By name where they are few.
 fn nodes(lab: &Record) -> String {
+    if lab.nodes.is_empty() {
+        return "no machine is in it".to_owned();
+    }
     if lab.nodes.len() <= NAMED_MAX {
         let names: Vec<_> = lab.nodes.iter().map(|node| node.name.as_str()).collect();
         return names.join(", ");

@@ -371,3 +371,94 @@ fn a_plan_alone_shows_what_it_changes() {
     let output = vnet(&["reach", "--diff", &file]);
     assert_eq!((output.status.code(), out(&output).as_str()), (Some(0), "no difference\n"), "{}", err(&output));
 }
+
+/// What is no document of Azure or Terraform is called what it is, with the way to one.
+#[test]
+fn what_cannot_be_imported_is_named() {
+    let directory = TempDir::new().unwrap();
+    let of = |name: &str, text: &str| written(directory.path(), name, text);
+    for (file, words) in [
+        (
+            of("main.tf", "resource \"azurerm_virtual_network\" \"v\" {}\n"),
+            "terraform show -json plan.tfplan > plan.json",
+        ),
+        (of("tfplan", "PK\u{3}\u{4}binary"), "terraform show -json plan.tfplan > plan.json"),
+        (
+            of("log.json", "{\"@level\":\"info\"}\n{\"@level\":\"info\"}\n"),
+            "terraform show -json plan.tfplan > plan.json",
+        ),
+        (of("state.json", "{\"format_version\": \"1.0\"}"), "This document of Terraform has no resources."),
+        (
+            of("error.json", "{\"error\": {\"code\": \"NotFound\", \"message\": \"No group.\"}}"),
+            "this is an error that Azure returned, NotFound: No group.",
+        ),
+        (of("account.json", "{\"name\": \"me\", \"tenantId\": \"1\"}"), "this says nothing of a network"),
+        (of("null.json", "null"), "this is a single value, such as `null`, and says nothing of a network"),
+    ] {
+        for command in ["import", "validate"] {
+            let output = vnet(&[command, &file]);
+            assert_eq!(output.status.code(), Some(2), "{command} {file}: {}", err(&output));
+            assert!(err(&output).contains(words), "{command} {file}: {}", err(&output));
+        }
+    }
+    let topology = of(
+        "lab.json",
+        "{\"virtualNetworks\": [{\"name\": \"v\", \"location\": \"westeurope\", \"addressSpace\": [\"10.0.0.0/16\"]}]}",
+    );
+    assert_eq!(vnet(&["validate", &topology]).status.code(), Some(0));
+    let output = vnet(&["import", &topology]);
+    assert!(err(&output).contains("is a topology file already"), "{}", err(&output));
+}
+
+/// Where nothing is left to make a network of, what was left out says why.
+#[test]
+fn without_a_network_the_reason_is_told() {
+    let directory = TempDir::new().unwrap();
+    let plan = json!({"format_version": "1.2", "terraform_version": "1.9.5", "planned_values": {"root_module": {"resources": [
+        {"address": "azurerm_virtual_network.v", "mode": "managed", "type": "azurerm_virtual_network", "name": "v", "values": {"name": "v", "resource_group_name": "rg", "location": "westeurope"}}]}},
+        "resource_changes": [{"address": "azurerm_virtual_network.v", "change": {"after_unknown": {"address_space": true}}}]});
+    let output = vnet(&["import", &written(directory.path(), "plan.json", &plan.to_string())]);
+    let said = err(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for words in [
+        "warning: Terraform knows `azurerm_virtual_network.v.address_space` only after the apply: it is missing here.",
+        "warning: virtual network `v` has no address space: it is left out",
+        "error: there is no virtual network among the resources",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+/// What was not given may make every answer wrong: every command says so.
+#[test]
+fn every_command_warns_of_what_was_not_given() {
+    for command in [&["validate"][..], &["reach", "-t"], &["explain", "one", "10.0.1.4", "-t"]] {
+        let arguments: Vec<_> = command.iter().copied().chain(["tests/golden/import/rest-not-given.json"]).collect();
+        let said = err(&vnet(&arguments));
+        assert!(
+            said.contains("routeTables/lost` is not among the resources: the reference is left out"),
+            "{command:?}: {said}"
+        );
+        assert!(!said.contains("is made up for it"), "{command:?}: {said}");
+    }
+}
+
+/// `az` takes a file with the parameters alone.
+#[test]
+fn parameters_may_stand_alone_in_their_file() {
+    let directory = TempDir::new().unwrap();
+    let parameters = written(directory.path(), "p.json", r#"{"vnetName": {"value": "given"}}"#);
+    let template = written(
+        directory.path(),
+        "t.json",
+        &json!({"$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#", "contentVersion": "1.0.0.0",
+            "parameters": {"vnetName": {"type": "string"}},
+            "resources": [{"type": "Microsoft.Network/virtualNetworks", "name": "[parameters('vnetName')]", "location": "westeurope", "properties": {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}}]})
+        .to_string(),
+    );
+    let output = vnet(&["import", &template, "-p", &parameters]);
+    assert!(out(&output).contains("name: given"), "{}", err(&output));
+    let wrong = written(directory.path(), "w.json", r#"{"vnetName": "given"}"#);
+    let output = vnet(&["import", &template, "-p", &wrong]);
+    assert!(err(&output).contains("this is no file of parameters"), "{}", err(&output));
+}

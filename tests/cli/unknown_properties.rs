@@ -9,22 +9,30 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Resources that are left out whole, and how many there are: without a parent, a range or a user, of a type that is not emulated
-/// or says nothing about a packet's way, or peerings that Azure makes itself.
-const LEFT_OUT: [(&str, usize); 15] = [
+/// or says nothing about a packet's way, or peerings that are Disconnected or that Azure makes itself.
+const LEFT_OUT: [(&str, usize); 23] = [
+    ("Microsoft.AVS/privateClouds", 1),
     ("Microsoft.AVS/privateClouds/globalReachConnections", 1),
     ("Microsoft.AVS/privateClouds/hcxEnterpriseSites", 1),
     ("Microsoft.AVS/privateClouds/workloadNetworks/segments", 1),
     ("Microsoft.Compute/virtualMachineScaleSets", 1),
     ("Microsoft.ContainerService/managedClusters", 1),
-    ("Microsoft.Network/azureFirewalls", 1),
+    ("Microsoft.Network/azureFirewalls", 2),
+    ("Microsoft.Network/azureFirewalls ipConfigurations", 1),
+    ("Microsoft.Network/connections", 2),
     ("Microsoft.Network/expressRouteCircuits peerings connections", 1),
     ("Microsoft.Network/networkInterfaces", 1),
     ("Microsoft.Network/networkInterfaces ipConfigurations", 1),
     ("Microsoft.Network/networkSecurityGroups/securityRules", 1),
-    ("Microsoft.Network/virtualHubs", 2),
+    ("Microsoft.Network/networkWatchers/flowLogs", 1),
+    ("Microsoft.Network/virtualHubs", 3),
     ("Microsoft.Network/virtualHubs/bgpConnections", 1),
-    ("Microsoft.Network/virtualNetworks virtualNetworkPeerings", 3),
-    ("Microsoft.Network/virtualNetworks/subnets", 1),
+    ("Microsoft.Network/virtualHubs/hubVirtualNetworkConnections", 1),
+    ("Microsoft.Network/virtualNetworkGateways", 1),
+    ("Microsoft.Network/virtualNetworkGateways ipConfigurations", 1),
+    ("Microsoft.Network/virtualNetworks subnets", 1),
+    ("Microsoft.Network/virtualNetworks virtualNetworkPeerings", 7),
+    ("Microsoft.Network/virtualNetworks/subnets", 2),
     ("Microsoft.Storage/storageAccounts", 1),
 ];
 

@@ -8,6 +8,8 @@ mod hostile_template;
 mod schema;
 mod template;
 mod template_limits;
+mod template_mistakes;
+mod template_parameters;
 mod template_values;
 mod terraform;
 mod terraform_plan;

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use vnet::arm::template::{self, Context, Evaluated, LARGEST};
-use vnet::arm::{Mistake, Node};
+use vnet::arm::template::{self, Context, Evaluated, LARGEST, MOST_WORK};
+use vnet::arm::{Mistake, Node, parse_json};
 
 use crate::template::{json, no_file, of};
 
@@ -151,15 +151,18 @@ fn comparing_large_values_costs_their_product() {
         assert!(evaluated.is_ok(), "{expression}: {}", evaluated.unwrap_err()[0]);
         context.work.get()
     };
-    let alone = work("length(variables('o'))");
+    let alone = ["o", "l"].map(|name| (name, work(&format!("length(variables('{name}'))"))));
     // Each object has 400 parts of five values, and each list 400 of three.
     for (expression, values, parts) in [
         ("equals(variables('o'), variables('o'))", 2 * (1 + 400 * 5), 400),
         ("union(variables('o'), variables('o'))", 2 * (1 + 400 * 5), 400),
         ("equals(variables('l'), variables('l'))", 2 * (1 + 400 * 3), 400),
-        ("indexOf(variables('l'), 1)", 2 + 400 * 3, 400),
+        // One value with each item, which has two parts itself.
+        ("indexOf(variables('l'), createArray(1, 2))", 4 + 400 * 3, 2),
+        ("contains(variables('l'), createArray(1, 2))", 4 + 400 * 3, 2),
         ("length(intersection(variables('l'), variables('l')))", 2 * (1 + 400 * 3), 400),
     ] {
+        let (_, alone) = alone.iter().find(|(name, _)| expression.contains(&format!("'{name}'"))).unwrap();
         let (cost, product) = (work(expression) - alone, values * parts / 64);
         assert!(
             (product / 2..product + 20_000).contains(&cost),
@@ -194,4 +197,106 @@ fn one_value_becomes_a_list_of_it() {
     assert_eq!(value("array(createArray(1, 2))"), serde_json::json!([1, 2]));
     assert_eq!(value("array(createObject('a', 1))"), serde_json::json!([{"a": 1}]));
     assert_eq!(value("createObject('a', 1, 'b', createObject('c', 2))"), serde_json::json!({"a": 1, "b": {"c": 2}}));
+}
+
+/// What is refused is not counted as done: a single call that would cost more than everything is refused for nothing.
+#[test]
+fn a_call_that_costs_too_much_is_refused_before_it_works() {
+    let context = Context::new(&no_file);
+    let sections = r#""variables": {"l": "[range(0, 9000)]"}, "resources": [],
+        "outputs": {"it": {"value": "[intersection(variables('l'), range(1, 9000))]"}}"#;
+    let mistakes = template::evaluate(&json(&of(sections)), &context).map(|_| ()).expect_err("too much");
+    assert!(mistakes[0].message.contains("makes more than"), "{}", mistakes[0]);
+    assert_eq!(mistakes.len(), 1, "{mistakes:#?}");
+    let work = context.work.get();
+    assert!((MOST_WORK..MOST_WORK + 1_000).contains(&work), "{work}");
+    template::evaluate(&json(&of(r#""resources": []"#)), &context).unwrap();
+    assert_eq!(context.work.get(), 0, "nothing was done");
+}
+
+#[test]
+fn deployments_are_nested_eight_deep() {
+    let nested = |levels: usize| {
+        let mut template = r#"{"resources": [{"type": "A.B/c", "name": "inner"}]}"#.to_owned();
+        for level in 0..levels {
+            template = format!(
+                r#"{{"resources": [{{"type": "Microsoft.Resources/deployments", "name": "d{level}", "properties": {{"template": {template}}}}}]}}"#
+            );
+        }
+        let resources = template.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap();
+        resources.to_owned()
+    };
+    bounds(&nested(8), &nested(9), "Deployments are nested more than 8 deep.");
+}
+
+#[test]
+fn five_hundred_mistakes_are_told() {
+    let outputs: Vec<_> = (0..600).map(|at| format!(r#""o{at}": {{"value": "[none{at}()]"}}"#)).collect();
+    let sections = format!(r#""resources": [], "outputs": {{{}}}"#, outputs.join(", "));
+    let mistakes = evaluated(&sections).map(|_| ()).expect_err("mistakes");
+    assert_eq!(mistakes.len(), 500);
+}
+
+#[test]
+fn a_generated_value_has_a_hundred_letters() {
+    let value = |length: &str| {
+        let given = parse_json(&"p.json".into(), &format!("\"GEN-UNIQUE-{length}\"")).unwrap();
+        let context = Context { parameters: vec![("p".to_owned(), given)], ..Context::new(&no_file) };
+        let sections = r#""parameters": {"p": {"type": "string"}}, "resources": [], "outputs": {"o": {"value": "[length(parameters('p'))]"}}"#;
+        template::evaluate(&json(&of(sections)), &context).unwrap().outputs[0].1.to_json()
+    };
+    assert_eq!(value("100"), 100);
+    assert_eq!(value("101"), 1, "one is made up by the name");
+}
+
+#[test]
+fn the_form_of_a_date_has_a_hundred_letters() {
+    let form = |length: usize| {
+        format!(r#""resources": [], "outputs": {{"o": {{"value": "[utcNow('{}')]"}}}}"#, "y".repeat(length))
+    };
+    bounds(&form(100), &form(101), "The form of a date has more than 100 characters");
+}
+
+/// A deployment to a subscription, a management group or a tenant is in no resource group.
+#[test]
+fn only_a_deployment_to_a_group_has_one() {
+    for (kind, taken) in [
+        ("deploymentTemplate", true),
+        ("subscriptionDeploymentTemplate", false),
+        ("managementGroupDeploymentTemplate", false),
+        ("tenantDeploymentTemplate", false),
+    ] {
+        let template = of(r#""resources": [], "outputs": {"o": {"value": "[resourceGroup().name]"}}"#)
+            .replace("deploymentTemplate", kind);
+        let evaluated = template::evaluate(&json(&template), &Context::new(&no_file));
+        assert_eq!(evaluated.is_ok(), taken, "{kind}");
+    }
+}
+
+/// A link is followed from the file that it stands in; of an address the longest path that is there counts.
+#[test]
+fn a_link_leads_to_the_nearest_file() {
+    let files = |link: &str, from: &str| {
+        let path = from.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/")) + link;
+        let link = |to: &str| {
+            format!(
+                r#"{{"resources": [{{"type": "Microsoft.Resources/deployments", "name": "d", "properties": {{"templateLink": {{{to}}}}}}}]}}"#
+            )
+        };
+        let leaf = |name: &str| format!(r#"{{"resources": [{{"type": "A.B/c", "name": "{name}"}}]}}"#);
+        let text = match path.as_str() {
+            "nested/net.json" => link(r#""relativePath": "leaf.json""#),
+            "nested/leaf.json" => leaf("near"),
+            "leaf.json" | "net.json" => leaf("far"),
+            _ => return Err(format!("there is no {path}")),
+        };
+        Ok((path.as_str().into(), text))
+    };
+    for link in [r#""relativePath": "nested/net.json""#, r#""uri": "https://raw.example/a/nested/net.json""#] {
+        let sections = format!(
+            r#""resources": [{{"type": "Microsoft.Resources/deployments", "name": "d", "properties": {{"templateLink": {{{link}}}}}}}]"#
+        );
+        let evaluated = template::evaluate(&json(&of(&sections)), &Context::new(&files)).unwrap();
+        assert_eq!(evaluated.resources[0].name, "near", "{link}");
+    }
 }

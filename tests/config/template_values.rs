@@ -1,6 +1,7 @@
 //! Whole values that functions answer with: each key of an object, and what makes two of them equal.
 
 use serde_json::{Value, json};
+use vnet::arm::Node;
 use vnet::arm::template::{self, Context};
 
 use crate::template::{json as document, no_file, of};
@@ -150,4 +151,116 @@ fn what_is_made_up_has_a_length_within_the_limits() {
     assert_eq!(name(r#""maxLength": 1"#), 1);
     assert_eq!(name(r#""minLength": 9"#), 9);
     assert_eq!(name(r#""minLength": 3, "maxLength": 3"#), 3);
+}
+
+#[test]
+fn values_at_the_edges_of_what_functions_take() {
+    for (expression, expected) in [
+        ("startsWith('Network', 'NET')", json!(true)),
+        ("startsWith('Network', 'work')", json!(false)),
+        ("endsWith('Network', 'WORK')", json!(true)),
+        ("endsWith('Network', 'net')", json!(false)),
+        ("cidrSubnet('::/0', 0, 0)", json!("::/0")),
+        ("cidrSubnet('0.0.0.0/0', 32, 4294967295)", json!("255.255.255.255/32")),
+        ("length(range(0, 10000))", json!(10_000)),
+        ("bool(0)", json!(false)),
+        ("bool(2)", json!(true)),
+        ("int(json('8e15'))", json!(8_000_000_000_000_000_i64)),
+        ("format('{0:000}|{1:000}|{2:000}', 7, 0, -7)", json!("007|000|-007")),
+        ("format('{0:D2}|{1:D2}', 0, -1)", json!("00|-01")),
+        // The last day of the four hundred years from one leap day of a full century to the next.
+        ("dateTimeAdd('2000-02-28T00:00:00Z', 'P1D')", json!("2000-02-29 00:00:00Z")),
+        ("dateTimeAdd('2000-02-29T00:00:00Z', 'P1D')", json!("2000-03-01 00:00:00Z")),
+        ("resourceGroup().properties.provisioningState", json!("Succeeded")),
+        ("resourceGroup().tags", json!({})),
+        ("indexOf(range(0, 9000), 8999)", json!(8_999)),
+        ("contains(range(0, 9000), 9000)", json!(false)),
+    ] {
+        assert_eq!(value(expression), expected, "{expression}");
+    }
+}
+
+/// What only Azure knows is made up by its name, and said.
+#[test]
+fn what_is_made_up_is_said() {
+    let sections = r#""parameters": {"firstSubnetPrefix": {"type": "string"}, "secondSubnetPrefix": {"type": "string"}, "maybe": {"type": "string", "nullable": true}},
+        "resources": [], "outputs": {
+        "one": {"value": "[parameters('firstSubnetPrefix')]"}, "two": {"value": "[parameters('secondSubnetPrefix')]"},
+        "maybe": {"value": "[coalesce(parameters('maybe'), 'nothing')]"},
+        "public": {"value": "[reference('p')['ipAddress']]"}, "second": {"value": "[reference('q').ipAddress]"}, "lost": {"value": "[first(reference('p').list)]"}}"#;
+    let evaluated = template::evaluate(&document(&of(sections)), &Context::new(&no_file)).unwrap();
+    let found: Value = evaluated.outputs.iter().map(|(key, node)| (key.text.clone(), node.to_json())).collect();
+    assert_eq!([&found["one"], &found["two"]], ["10.0.1.0/24", "10.0.2.0/24"]);
+    assert_eq!([&found["public"], &found["second"]], ["203.0.113.1", "203.0.113.2"]);
+    assert_eq!(found["maybe"], "nothing");
+    let said: Vec<_> = evaluated.notes.iter().map(|note| note.message.as_str()).collect();
+    for words in [
+        "The parameter `firstSubnetPrefix` has no value, so `10.0.1.0/24` was made up.",
+        "`p` is not in the template: what it has was made up where needed.",
+        "so `203.0.113.1` was made up.",
+    ] {
+        assert!(said.iter().any(|message| message.ends_with(words)), "{words}: {said:#?}");
+    }
+    assert!(said.iter().all(|message| !message.contains("`maybe`")), "{said:#?}");
+}
+
+/// A loop in a loop of the same name hides it.
+#[test]
+fn the_innermost_loop_of_a_name_counts() {
+    let found = outputs(
+        r#""resources": [{"type": "A.B/c", "name": "[concat('c', copyIndex())]", "copy": {"name": "x", "count": 2},
+            "properties": {"copy": [{"name": "x", "count": 3, "input": "[copyIndex('x')]"}]}}],
+        "outputs": {"it": {"value": "[reference('c1').x]"}}"#,
+    );
+    assert_eq!(found["it"], json!([0, 1, 2]));
+}
+
+/// A nested template without a scope of its own stands in the loop of its deployment.
+#[test]
+fn a_nested_template_is_in_the_loop_of_its_deployment() {
+    let sections = r#""resources": [{"type": "Microsoft.Resources/deployments", "name": "[concat('d', copyIndex())]", "copy": {"name": "d", "count": 2},
+        "properties": {"template": {"resources": [{"type": "A.B/c", "name": "[concat('c', copyIndex('d'))]"}],
+            "outputs": {"o": {"value": "[copyIndex('d')]"}}}}}], "outputs": {"o": {"value": "[reference('d1').outputs.o.value]"}}"#;
+    let evaluated = template::evaluate(&document(&of(sections)), &Context::new(&no_file)).unwrap();
+    let names: Vec<_> = evaluated.resources.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["c0", "c1"]);
+    assert_eq!(evaluated.outputs[0].1.to_json(), 1);
+}
+
+/// Private addresses that expressions read are taken from the end of the subnet, and never of the first four.
+#[test]
+fn addresses_that_are_read_are_of_the_subnet() {
+    let nic = |name: &str| {
+        format!(
+            r#"{{"type": "Microsoft.Network/networkInterfaces", "name": "{name}", "properties": {{"ipConfigurations": [{{"name": "c", "properties": {{"privateIPAllocationMethod": "Dynamic",
+            "subnet": {{"id": "[resourceId('Microsoft.Network/virtualNetworks/subnets', 'v', 's')]"}}}}}}]}}}}"#
+        )
+    };
+    let read = |name: &str| {
+        format!(r#""{name}": {{"value": "[reference('{name}').ipConfigurations[0].properties.privateIPAddress]"}}"#)
+    };
+    let names = ["a", "b", "c", "d"];
+    let sections = format!(
+        r#""resources": [{{"type": "Microsoft.Network/virtualNetworks", "name": "v", "properties": {{"subnets": [{{"name": "s", "properties": {{"addressPrefix": "10.9.0.0/29"}}}}]}}}}, {}], "outputs": {{{}}}"#,
+        names.map(nic).join(", "),
+        names.map(read).join(", ")
+    );
+    let evaluated = template::evaluate(&document(&of(&sections)), &Context::new(&no_file)).unwrap();
+    let found: Vec<_> = evaluated.outputs.iter().map(|(_, node)| node.to_json()).collect();
+    assert_eq!(found[..3], ["10.9.0.6", "10.9.0.5", "10.9.0.4"]);
+    assert_ne!(found[3], "10.9.0.3", "it is Azure's own");
+    let body = &evaluated.resources[1].body;
+    let inner = |node: &Node, key: &str| node.get("properties").unwrap().get(key).unwrap().clone();
+    let configuration = inner(body, "ipConfigurations").items()[0].clone();
+    assert_eq!(inner(&configuration, "privateIPAddress").text(), Some("10.9.0.6"));
+    assert_eq!(inner(&configuration, "privateIPAllocationMethod").text(), Some("Static"));
+}
+
+#[test]
+fn an_output_that_asks_for_what_is_made_up_may_fail() {
+    let sections = r#""resources": [], "outputs": {"o": {"value": "[first(range(reference('x').number, 1))]"}}"#;
+    let evaluated = template::evaluate(&document(&of(sections)), &Context::new(&no_file)).unwrap();
+    assert!(evaluated.outputs.is_empty());
+    let said = evaluated.notes.iter().find(|note| note.message.starts_with("The output `o` was left out. "));
+    assert!(said.is_some_and(|note| note.message.contains("Argument 1 of `range`")), "{:#?}", evaluated.notes);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use vnet::arm::terraform;
-use vnet::arm::{Node, Place};
+use vnet::arm::{Node, NoteKind, Place};
 
 use crate::terraform::{id, managed, names, network, properties, read};
 
@@ -246,4 +246,121 @@ fn a_list_may_refer_to_more_than_it_shows() {
         properties(&plan.after, "vm")["networkProfile"]["networkInterfaces"],
         json!([id("networkInterfaces/nic"), id("networkInterfaces/more")])
     );
+}
+
+/// A plan whose names have a part that only the apply will make, as `random_pet` does; with what refers to them.
+#[test]
+fn a_name_that_is_not_known_is_the_addresss() {
+    let at = |kind: &str, address: &str, values: Value| {
+        let mut resource = managed(kind, address.rsplit('.').next().unwrap().split('[').next().unwrap(), values);
+        resource["address"] = json!(address);
+        if let Some((_, index)) = address.split_once('[') {
+            resource["index"] = serde_json::from_str(index.trim_end_matches(']')).unwrap();
+        }
+        if resource["values"]["name"] == "?" {
+            resource["values"].as_object_mut().unwrap().remove("name");
+        }
+        resource
+    };
+    let change = |address: &str, unknown: Value| json!({"address": address, "change": {"actions": ["create"], "after_unknown": unknown}});
+    let configured = |kind: &str, name: &str, expressions: Value| json!({"type": kind, "name": name, "mode": "managed", "expressions": expressions});
+    let refers = |references: Value| json!({"references": references});
+    let unnamed = || json!({"id": true, "name": true});
+    let document = json!({
+        "format_version": "1.2", "terraform_version": "1.11.4",
+        "planned_values": {"root_module": {"resources": [
+            at("azurerm_virtual_network", "azurerm_virtual_network.v", json!({"name": "?", "location": "westeurope", "address_space": ["10.0.0.0/16"]})),
+            at("azurerm_virtual_network", "azurerm_virtual_network.taken", json!({"name": "W-0", "location": "westeurope", "address_space": ["10.9.0.0/16"]})),
+            at("azurerm_virtual_network", "azurerm_virtual_network.w[0]", json!({"name": "?", "location": "westeurope", "address_space": ["10.1.0.0/16"]})),
+            at("azurerm_virtual_network", "azurerm_virtual_network.w[1]", json!({"name": "?", "location": "westeurope", "address_space": ["10.2.0.0/16"]})),
+            at("azurerm_network_security_group", "azurerm_network_security_group.n[\"a/b\"]", json!({"name": "?", "location": "westeurope"})),
+            at("azurerm_subnet", "azurerm_subnet.s", json!({"name": "s", "address_prefixes": ["10.0.0.0/24"]})),
+            at("azurerm_route_table", "azurerm_route_table.known", json!({"name": "known", "location": "westeurope"}))],
+            "child_modules": [{"address": "module.hub", "resources": [
+                at("azurerm_virtual_network", "module.hub.azurerm_virtual_network.this", json!({"name": "?", "location": "westeurope", "address_space": ["10.3.0.0/16"]}))]}]}},
+        "resource_changes": [
+            change("azurerm_virtual_network.v", unnamed()), change("azurerm_virtual_network.w[0]", unnamed()), change("azurerm_virtual_network.w[1]", unnamed()),
+            change("azurerm_network_security_group.n[\"a/b\"]", json!({"id": true, "name": true, "security_rule": true})),
+            change("azurerm_subnet.s", json!({"id": true, "virtual_network_name": true})),
+            change("azurerm_route_table.known", json!({"id": true, "name": true, "route": true})),
+            change("module.hub.azurerm_virtual_network.this", json!({"id": true, "name": true, "subnet": true, "tags": true}))],
+        "configuration": {"root_module": {"resources": [
+            configured("azurerm_virtual_network", "v", json!({"name": refers(json!(["random_pet.p.id", "random_pet.p"]))})),
+            configured("azurerm_network_security_group", "n", json!({"security_rule": refers(json!(["azurerm_virtual_network.v.id", "azurerm_virtual_network.v"]))})),
+            configured("azurerm_subnet", "s", json!({"virtual_network_name": refers(json!(["azurerm_virtual_network.v.name", "azurerm_virtual_network.v"]))}))],
+            "module_calls": {"hub": {"module": {"resources": [configured("azurerm_virtual_network", "this", json!({"name": {}, "tags": refers(json!(["var.tags"]))}))]}}}}}
+    });
+    let plan = read(&document);
+    let networks: Vec<_> = plan.after.iter().filter(|one| one.kind.ends_with("/virtualNetworks")).cloned().collect();
+    assert_eq!(names(&networks), ["v", "W-0", "w-0-2", "w-1", "hub-this"]);
+    assert_eq!(properties(&plan.after, "v")["subnets"][0]["name"], "s");
+    assert!(names(&plan.after).contains(&"n-a-b"), "{:?}", names(&plan.after));
+    assert_eq!(properties(&plan.after, "n-a-b")["securityRules"], Value::Null);
+    let said: Vec<_> = plan.notes.iter().map(|note| (note.kind, note.message.as_str())).collect();
+    let name = |address: &str, name: &str| {
+        (NoteKind::MadeUp, format!("Terraform knows `{address}.name` only after the apply, so it is `{name}` here."))
+    };
+    let expected = [
+        name("azurerm_virtual_network.v", "v"),
+        name("azurerm_virtual_network.w[0]", "w-0-2"),
+        name("azurerm_virtual_network.w[1]", "w-1"),
+        name("azurerm_network_security_group.n[\"a/b\"]", "n-a-b"),
+        name("module.hub.azurerm_virtual_network.this", "hub-this"),
+        // What nobody wrote, such as the route table's routes and the network's subnets, is not missed.
+        (NoteKind::NotRead, "Terraform knows `azurerm_network_security_group.n[\"a/b\"].security_rule` only after the apply: it is missing here.".to_owned()),
+    ];
+    assert_eq!(said, expected.iter().map(|(kind, message)| (*kind, message.as_str())).collect::<Vec<_>>());
+}
+
+/// Of a network without ranges nothing is left, which is said; an address is allocated as Azure would.
+#[test]
+fn ranges_that_are_not_known_are_missing() {
+    let document = json!({
+        "format_version": "1.2", "terraform_version": "1.11.4",
+        "planned_values": {"root_module": {"resources": [
+            managed("azurerm_virtual_network", "v", json!({"location": "westeurope"})),
+            managed("azurerm_public_ip", "p", json!({"location": "westeurope"}))]}},
+        "resource_changes": [
+            {"address": "azurerm_virtual_network.v", "change": {"after_unknown": {"address_space": true}}},
+            {"address": "azurerm_public_ip.p", "change": {"after_unknown": {"ip_address": true, "fqdn": true}}}]
+    });
+    let said: Vec<_> = read(&document).notes.into_iter().map(|note| (note.kind, note.message)).collect();
+    let unknown = |what: &str| format!("Terraform knows `{what}` only after the apply");
+    assert_eq!(
+        said,
+        [
+            (NoteKind::NotRead, unknown("azurerm_virtual_network.v.address_space") + ": it is missing here."),
+            (NoteKind::MadeUp, unknown("azurerm_public_ip.p.ip_address") + ", so it is allocated."),
+        ]
+    );
+}
+
+/// What joins others and finds them is not mentioned; what does not is.
+#[test]
+fn an_association_that_joins_nothing_is_named() {
+    let balancer = network("loadBalancers/lb");
+    let resources = |pool: &str, subnet: Value| {
+        json!({"format_version": "1.0", "terraform_version": "1.11.4", "values": {"root_module": {"resources": [
+            managed("azurerm_virtual_network", "v", json!({"location": "westeurope", "address_space": ["10.0.0.0/16"], "bgp_community": null,
+                "subnet": [{"name": "s", "address_prefixes": ["10.0.0.0/24"]}]})),
+            managed("azurerm_lb", "lb", json!({"location": "westeurope", "sku": "Standard"})),
+            managed("azurerm_lb_backend_address_pool", "pool", json!({"loadbalancer_id": balancer})),
+            managed("azurerm_lb_backend_address_pool_address", "a", json!({"backend_address_pool_id": format!("{balancer}/backendAddressPools/{pool}"), "ip_address": "10.0.0.4"})),
+            managed("azurerm_subnet_route_table_association", "x", json!({"subnet_id": subnet, "route_table_id": network("routeTables/t")}))]}}})
+    };
+    let plan = read(&resources("pool", json!(network("virtualNetworks/v/subnets/s"))));
+    assert!(plan.notes.is_empty(), "{:#?}", plan.notes);
+    assert!(properties(&plan.after, "v").get("bgpCommunities").is_none(), "what is null is not set");
+    let addresses =
+        &properties(&plan.after, "lb")["backendAddressPools"][0]["properties"]["loadBalancerBackendAddresses"];
+    assert_eq!(addresses[0]["properties"]["ipAddress"], "10.0.0.4");
+    let said = |plan: &terraform::Plan| plan.notes.iter().map(|note| note.message.clone()).collect::<Vec<_>>();
+    let lost = |address: &str| format!("`{address}` joins nothing that is known here, so it was left out.");
+    for subnet in [Value::Null, json!(network("virtualNetworks/v/subnets/lost"))] {
+        let plan = read(&resources("other", subnet));
+        assert_eq!(
+            said(&plan),
+            [lost("azurerm_lb_backend_address_pool_address.a"), lost("azurerm_subnet_route_table_association.x")]
+        );
+    }
 }

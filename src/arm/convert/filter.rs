@@ -6,9 +6,10 @@ use ipnet::IpNet;
 
 use crate::arm::Node;
 use crate::arm::notes::NoteKind;
-use crate::arm::store::Entry;
+use crate::arm::store::{Entry, parts};
 
-use super::table::{Table, Use, deep, items, property, scalar, words};
+use super::names::Rule;
+use super::table::{Table, Use, deep, id_of, items, property, scalar, words};
 use super::text::{Map, Out};
 use super::{Converter, entry};
 
@@ -37,12 +38,12 @@ static RULE: Table = Table {
         ("description", Use::Cosmetic),
         ("sourceAddressPrefix", Use::Taken),
         ("sourceAddressPrefixes", Use::Taken),
-        ("sourceApplicationSecurityGroups", Use::Refs),
+        ("sourceApplicationSecurityGroups", Use::Groups),
         ("sourcePortRange", Use::Taken),
         ("sourcePortRanges", Use::Taken),
         ("destinationAddressPrefix", Use::Taken),
         ("destinationAddressPrefixes", Use::Taken),
-        ("destinationApplicationSecurityGroups", Use::Refs),
+        ("destinationApplicationSecurityGroups", Use::Groups),
         ("destinationPortRange", Use::Taken),
         ("destinationPortRanges", Use::Taken),
     ],
@@ -90,6 +91,24 @@ pub(super) fn asg(converter: &mut Converter<'_>, one: &Entry) -> Out {
     let mut map = vec![entry("name", converter.own_name(one))];
     map.extend(converter.object(&one.resource.body, &ASG));
     Out::map(map).at(&one.resource.at)
+}
+
+impl Converter<'_> {
+    /// The name of an application security group; one that is not among the resources gets one of its name.
+    pub(super) fn group(&mut self, node: &Node) -> Option<Out> {
+        const LIST: &str = "applicationSecurityGroups";
+        let id = id_of(node)?;
+        if let Some(known) = self.names.of(id) {
+            return Some(Out::scalar(known).at(&node.at));
+        }
+        let own = parts(id)?.names.last().copied()?.to_owned();
+        let name = self.names.assign(LIST, id, &own, Rule::Resource(80));
+        let message = format!("`{id}` is not among the resources: group `{name}` is made up for it");
+        self.note(&node.at, NoteKind::MadeUp, message);
+        let comment = "Not among the resources: made up for those that refer to it.";
+        self.push(LIST, Out::map(vec![entry("name", Out::scalar(name.clone()))]).comment(comment));
+        Some(Out::scalar(name).at(&node.at))
+    }
 }
 
 fn rule(converter: &mut Converter<'_>, node: &Node) -> Option<Out> {

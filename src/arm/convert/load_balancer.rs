@@ -44,7 +44,7 @@ static POOL: Table = Table {
     what: "a backend pool",
     rows: &[
         ("backendIPConfigurations", Use::Cosmetic),
-        ("loadBalancerBackendAddresses", Use::Taken),
+        ("loadBalancerBackendAddresses", Use::Read(&POOL_ADDRESS)),
         ("loadBalancingRules", Use::Cosmetic),
         ("inboundNatRules", Use::Cosmetic),
         ("outboundRule", Use::Cosmetic),
@@ -53,6 +53,19 @@ static POOL: Table = Table {
         ("syncMode", Use::Cosmetic),
         ("drainPeriodInSeconds", Use::Gap),
         ("tunnelInterfaces", Use::Gap),
+    ],
+};
+
+static POOL_ADDRESS: Table = Table {
+    what: "an address of a backend pool",
+    rows: &[
+        ("ipAddress", Use::Taken),
+        ("adminState", Use::Taken),
+        ("virtualNetwork", Use::Cosmetic),
+        ("subnet", Use::Cosmetic),
+        ("networkInterfaceIPConfiguration", Use::Cosmetic),
+        ("inboundNatRulesPortMapping", Use::Cosmetic),
+        ("loadBalancerFrontendIPConfiguration", Use::Gap),
     ],
 };
 
@@ -186,7 +199,7 @@ fn frontend(converter: &mut Converter<'_>, node: &Node, source: Source) -> Optio
 fn pool(converter: &mut Converter<'_>, node: &Node) -> Map {
     let mut map = converter.object(node, &POOL);
     let addresses = items(node, "loadBalancerBackendAddresses").iter();
-    let in_use = |address: &&Node| text(address, "adminState").is_some_and(|state| !state.eq_ignore_ascii_case("None"));
+    let in_use = |address: &&Node| !is(address, "adminState", "None");
     let addresses = addresses.filter(in_use).filter_map(|address| {
         let keys = ["ipAddress", "adminState"].map(|key| Some(entry(key, Out::scalar(text(address, key)?))));
         Some(Out::map(keys.into_iter().collect::<Option<Vec<_>>>()?).at(&address.at))

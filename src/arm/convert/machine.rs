@@ -122,7 +122,7 @@ pub(super) static CONFIGURATION: Table = Table {
         ("privateIPAddressVersion", Use::Taken),
         ("publicIPAddress", Use::Taken),
         ("publicIPAddressConfiguration", Use::Taken),
-        ("applicationSecurityGroups", Use::Refs),
+        ("applicationSecurityGroups", Use::Groups),
         ("loadBalancerBackendAddressPools", Use::Refs),
         ("loadBalancerInboundNatRules", Use::Refs),
         ("loadBalancerInboundNatPools", Use::Gap),

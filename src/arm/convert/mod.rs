@@ -37,7 +37,7 @@ use table::{id_of, scalar};
 use text::{Map, Origins, Out};
 
 /// The lists of a file, in the order in which they stand there.
-const LISTS: [&str; 18] = [
+pub const LISTS: [&str; 18] = [
     "virtualNetworks",
     "networkSecurityGroups",
     "applicationSecurityGroups",
@@ -193,8 +193,15 @@ const TYPES: [Type; 17] = [
     },
 ];
 
+/// Why there is no topology file, and what became of the documents until then.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    pub mistake: Mistake,
+    pub notes: Vec<Note>,
+}
+
 /// Makes the topology file of all resources. Without a virtual network there is none.
-pub fn convert(store: &Store, options: &Options<'_>) -> Result<Topology, Mistake> {
+pub fn convert(store: &Store, options: &Options<'_>) -> Result<Topology, Refused> {
     let mut converter = Converter::new(store, options);
     converter.name_all();
     for entry in store.entries() {
@@ -338,9 +345,11 @@ impl<'a> Converter<'a> {
         Some(Out::scalar(range.trunc().to_string()).at(&node.at))
     }
 
-    fn finish(mut self) -> Result<Topology, Mistake> {
+    fn finish(mut self) -> Result<Topology, Refused> {
+        let order = |note: &Note| (note.at.file.clone(), note.at.line, note.at.column);
+        self.notes.sort_by_key(order);
         if self.lists.get("virtualNetworks").is_none_or(Vec::is_empty) {
-            return Err(self.no_network());
+            return Err(Refused { mistake: self.no_network(), notes: self.notes });
         }
         let mut file = Map::new();
         if let Some(name) = self.options.name {
@@ -356,8 +365,6 @@ impl<'a> Converter<'a> {
             }
         }
         let (text, origins) = text::write(self.options.head, Out::map(file));
-        let order = |note: &Note| (note.at.file.clone(), note.at.line, note.at.column);
-        self.notes.sort_by_key(order);
         Ok(Topology { text, origins, notes: self.notes, summary: self.summary })
     }
 

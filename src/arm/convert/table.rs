@@ -33,6 +33,9 @@ pub(super) enum Use {
     Ref,
     /// The names of what a list of ids names.
     Refs,
+    /// The same of application security groups: one that was not given is made up, for a rule without its group would be
+    /// a rule for all.
+    Groups,
     /// A list of words, if there are any.
     Words,
     /// A list of objects with names.
@@ -208,6 +211,10 @@ impl Converter<'_> {
                 let names: Vec<_> = node.items().iter().filter_map(|item| self.named(item)).collect();
                 (!names.is_empty()).then(|| Out::list(names))?
             }
+            Use::Groups => {
+                let names: Vec<_> = node.items().iter().filter_map(|item| self.group(item)).collect();
+                (!names.is_empty()).then(|| Out::list(names))?
+            }
             Use::Words => Out::list(words(node)),
             Use::Each(table) => {
                 let items = node.items().iter().map(|item| self.item(item, table)).collect::<Vec<_>>();
@@ -241,7 +248,7 @@ impl Converter<'_> {
         let name = self.reference(id);
         if name.is_none() {
             let message = format!("`{id}` is not among the resources: the reference is left out");
-            self.note(&node.at, NoteKind::MadeUp, message);
+            self.note(&node.at, NoteKind::NotRead, message);
         }
         Some(Out::scalar(name?).at(&node.at))
     }

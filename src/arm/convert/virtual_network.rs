@@ -1,7 +1,7 @@
 //! Virtual networks, their subnets and peerings.
 
 use crate::arm::notes::NoteKind;
-use crate::arm::store::{Entry, ancestor, parts};
+use crate::arm::store::{Entry, Source, ancestor, parts};
 use crate::arm::{Node, ResourceId};
 
 use super::names::Rule;
@@ -242,6 +242,12 @@ fn peering(converter: &mut Converter<'_>, one: &Entry, node: &Node) -> Option<Ou
     if text(node, "name").is_some_and(|name| is_hidden_peering(converter, &name)) {
         return None;
     }
+    let state = state_of(one, node);
+    if state == LinkState::Disconnected {
+        let message = "this peering is Disconnected: it is left out, since nothing passes it".to_owned();
+        converter.note(&node.at, NoteKind::MadeUp, message);
+        return None;
+    }
     let mut map = vec![entry("name", converter.child_name(node))];
     let known = converter.reference(id);
     let is_here = known.is_some();
@@ -251,6 +257,7 @@ fn peering(converter: &mut Converter<'_>, one: &Entry, node: &Node) -> Option<Ou
         return None;
     };
     map.push(entry("remoteVirtualNetwork", Out::scalar(name).at(&remote.at)));
+    map.extend(stale_view(one, node).map(|space| entry("remoteAddressSpace", space)));
     map.extend(converter.object(node, &PEERING));
     if is(node, "useRemoteGateways", "true")
         && let Some(flag) = property(node, "useRemoteGateways")
@@ -265,6 +272,31 @@ fn peering(converter: &mut Converter<'_>, one: &Entry, node: &Node) -> Option<Ou
     Some(Out::map(map).at(&node.at))
 }
 
+/// What a dump says of a link; a template decides nothing by these words.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LinkState {
+    Connected,
+    /// The other side has no link.
+    Initiated,
+    Disconnected,
+}
+
+fn state_of(one: &Entry, node: &Node) -> LinkState {
+    let says = |state: &str| one.source == Source::Dump && is(node, "peeringState", state);
+    match () {
+        () if says("Disconnected") => LinkState::Disconnected,
+        () if says("Initiated") => LinkState::Initiated,
+        () => LinkState::Connected,
+    }
+}
+
+/// The other side's ranges as a link still sees them, where it waits for a sync (PEER-17).
+fn stale_view(one: &Entry, node: &Node) -> Option<Out> {
+    let waits = ["LocalNotInSync", "LocalAndRemoteNotInSync"].iter().any(|level| is(node, "peeringSyncLevel", level));
+    let space = deep(node, &["remoteAddressSpace", "addressPrefixes"]).filter(|space| !space.items().is_empty())?;
+    (one.source == Source::Dump && waits).then(|| Out::list(words(space)).at(&space.at))
+}
+
 /// The name of a virtual network that is not among the resources, if the peering says its ranges.
 fn remote(converter: &mut Converter<'_>, one: &Entry, node: &Node, id: &str) -> Option<String> {
     let space = ["remoteVirtualNetworkAddressSpace", "remoteAddressSpace"].iter();
@@ -275,14 +307,15 @@ fn remote(converter: &mut Converter<'_>, one: &Entry, node: &Node, id: &str) -> 
     let message =
         format!("`{}` is not among the resources: a network of the peering's ranges stands for it", id.as_str());
     converter.note(&space.at, NoteKind::MadeUp, message);
+    let links = if state_of(one, node) == LinkState::Connected { vec![own] } else { Vec::new() };
     if let Some(known) = converter.remotes.iter_mut().find(|known| known.id == id) {
-        known.links.push(own);
+        known.links.extend(links);
         return Some(known.name.clone());
     }
     let last = parts(id.as_str())?.names.last().copied()?.to_owned();
     let name = converter.names.free("virtualNetworks", &last, None, Rule::Resource(64));
     let location = location(converter, one);
-    converter.remotes.push(Remote { id, name: name.clone(), space: words(space), location, links: vec![own] });
+    converter.remotes.push(Remote { id, name: name.clone(), space: words(space), location, links });
     Some(name)
 }
 
@@ -296,13 +329,15 @@ pub(super) fn remotes(converter: &mut Converter<'_>) {
             let names = names.map(|(key, value)| entry(key, Out::scalar(value)));
             Out::map(names.into_iter().chain(flags).collect())
         };
-        let links = links.iter().map(link).collect();
-        let map: Map = vec![
+        let links: Vec<_> = links.iter().map(link).collect();
+        let mut map: Map = vec![
             entry("name", Out::scalar(name.clone())),
             entry("location", Out { at: None, ..location }),
             entry("addressSpace", Out { at: None, comment: None, value: Value::List(space) }),
-            entry("virtualNetworkPeerings", Out::list(links)),
         ];
+        if !links.is_empty() {
+            map.push(entry("virtualNetworkPeerings", Out::list(links)));
+        }
         let comment = "Not among the resources: made up from what its peerings say of it.";
         converter.push("virtualNetworks", Out::map(map).comment(comment));
     }

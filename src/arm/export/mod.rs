@@ -51,12 +51,13 @@ pub fn export(file: &Value) -> Export {
     exporter.flow_logs();
     exporter.leave_out();
     let Exporter { resources, omissions, .. } = exporter;
+    let has_machines = resources.iter().any(|one| one["type"] == machine::KIND);
     let mut template = json!({
         "$schema": SCHEMA,
         "contentVersion": "1.0.0.0",
         "resources": resources,
     });
-    if template["resources"].as_array().is_some_and(|all| all.iter().any(|one| one["type"] == machine::KIND)) {
+    if has_machines {
         template["parameters"] = machine::parameters();
     }
     if file.get("flowLogs").is_some_and(|logs| !is_nothing(logs)) {

@@ -106,10 +106,12 @@ impl<'a> Machine<'a> {
     /// Pays for so many values.
     pub(super) fn charge(&self, values: usize) -> Outcome<()> {
         let spent = self.spent.get().saturating_add(values);
-        self.spent.set(spent);
         if spent > MOST_WORK {
+            // What is refused is not done: only the asking counts.
+            self.spent.set(self.spent.get().max(MOST_WORK) + 1);
             return Err(fault(format!("The template makes more than {MOST_WORK} values")));
         }
+        self.spent.set(spent);
         Ok(())
     }
 

@@ -7,7 +7,12 @@ use super::functions::{boolean, equal, integer, plain};
 /// The names and values of a parameter file, or nothing if the document is not one.
 pub fn parameters_of(document: &Node) -> Option<Vec<(String, Node)>> {
     let schema = document.get("$schema").and_then(Node::text).unwrap_or_default().to_ascii_lowercase();
-    let parameters = document.get("parameters")?;
+    let Some(parameters) = document.get("parameters") else {
+        // `az` takes the parameters alone, too.
+        let is_one = |node: &Node| ["value", "reference"].iter().any(|key| node.get(key).is_some());
+        let is_bare = document.entries().iter().all(|(_, node)| is_one(node)) && !document.entries().is_empty();
+        return is_bare.then(|| values(document));
+    };
     if !schema.contains("deploymentparameters.json")
         && (document.get("resources").is_some() || parameters.entries().is_empty())
     {
@@ -25,13 +30,32 @@ pub(super) fn values(parameters: &Node) -> Vec<(String, Node)> {
 /// Placeholders in parameter files of published templates: a value is generated for them at deployment.
 const TO_BE_GENERATED: [&str; 4] = ["GEN-UNIQUE", "GEN-PASSWORD", "GEN-SSH-PUB-KEY", "GEN-GUID"];
 
+/// How many declarations may refer to each other.
+const MOST_DEFINITIONS: usize = 8;
+
 /// The length of what `uniqueString` makes, too.
 const UNIQUE: usize = 13;
+
+/// Whether it is a secret, whose value may come from a vault.
+pub(super) fn is_secret(declared: &Node) -> bool {
+    let kind = declared.get("type").and_then(Node::text).unwrap_or_default();
+    kind.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("secure"))
+}
+
+/// A default that is no expression, which is checked whether it is used or not.
+pub(super) fn literal_default(declared: &Node) -> Option<&Node> {
+    let is_literal = |node: &&Node| match &node.value {
+        Value::Bool(_) | Value::Number(_) => true,
+        Value::Text(text) => !text.starts_with('['),
+        Value::Null | Value::List(_) | Value::Object(_) => false,
+    };
+    declared.get("defaultValue").filter(is_literal).filter(|_| !is_secret(declared))
+}
 
 /// The value in the declared form; None for an unknown value.
 pub(super) fn fitted(key: &Key, declared: &Node, value: &Node) -> Result<Option<Node>, Mistake> {
     if value.value == Value::Null {
-        return Ok((declared.get("nullable").and_then(boolean) == Some(true)).then(|| value.clone()));
+        return Ok(is_nullable(declared).then(|| value.clone()));
     }
     if value.text().is_some_and(|text| TO_BE_GENERATED.iter().any(|known| text.starts_with(known))) {
         return Ok(generated(key, value));
@@ -109,11 +133,38 @@ pub(super) fn coerced(declared: &Node, node: Node) -> Node {
     Node { value: value.unwrap_or(node.value), at: node.at }
 }
 
+/// Whether nothing is a value of it, too.
+pub(super) fn is_nullable(declared: &Node) -> bool {
+    declared.get("nullable").and_then(boolean) == Some(true)
+}
+
+/// A parameter's declaration with what the definitions say that it refers to, as Bicep writes its own types.
+pub(super) fn whole(template: &Node, declared: &Node) -> Node {
+    let mut whole: Vec<(Key, Node)> = Vec::new();
+    for (key, node) in definitions(template, declared).flat_map(Node::entries) {
+        if whole.iter().all(|(known, _)| !known.text.eq_ignore_ascii_case(&key.text)) {
+            whole.push((key.clone(), node.clone()));
+        }
+    }
+    Node { at: declared.at.clone(), value: Value::Object(whole) }
+}
+
+/// A declaration, the definition that it refers to, the one that this refers to.
+fn definitions<'t>(template: &'t Node, declared: &'t Node) -> impl Iterator<Item = &'t Node> {
+    let next = |one: &&'t Node| {
+        let name = one.get("$ref")?.text()?.strip_prefix("#/definitions/")?;
+        template.get("definitions")?.get(name)
+    };
+    std::iter::successors(Some(declared), next).take(MOST_DEFINITIONS)
+}
+
 /// Whether a parameter has neither a value nor a default.
 pub(super) fn lacks_values(given: &[(String, Node)], template: &Node) -> bool {
     let declared = template.get("parameters").map(Node::entries).unwrap_or_default();
     let lacks = |(key, node): &(Key, Node)| {
-        node.get("defaultValue").is_none() && given.iter().all(|(name, _)| !name.eq_ignore_ascii_case(&key.text))
+        node.get("defaultValue").is_none()
+            && !definitions(template, node).any(is_nullable)
+            && given.iter().all(|(name, _)| !name.eq_ignore_ascii_case(&key.text))
     };
     declared.iter().any(lacks)
 }

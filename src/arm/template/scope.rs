@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::arm::{Mistake, Node, Place, Value};
+use crate::arm::{Key, Mistake, Node, Place, Value};
 
 use super::deployment::Frame;
 use super::machine::{Machine, Outcome, fault};
@@ -107,9 +107,11 @@ impl Scope {
         let declared = template.get("parameters").map(Node::entries).unwrap_or_default();
         let mut parameters = HashMap::new();
         for (key, node) in declared {
+            let node = &parameters::whole(template, node);
             machine.weigh_part(node)?;
             let value = given.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case(&key.text));
-            let state = value.and_then(|(_, value)| match parameters::fitted(key, node, value) {
+            let value = value.map(|(_, value)| value).or_else(|| parameters::literal_default(node));
+            let state = value.and_then(|value| match parameters::fitted(key, node, value) {
                 Ok(None) => None,
                 Ok(Some(value)) => Some(State::Done(Rc::new(value))),
                 Err(mistake) => Some(State::Failed(Box::new(mistake))),
@@ -205,13 +207,23 @@ impl Machine<'_> {
             Source::Variable(node) => self.node(node, &env),
             Source::Copied(copy) => self.copied(copy, &env),
             Source::Parameter(declared) => match declared.get("defaultValue") {
-                Some(default) => self.node(default, &env).map(|node| parameters::coerced(declared, node)),
+                Some(default) => self.node(default, &env).and_then(|node| default_of(slot, declared, node)),
+                None if parameters::is_nullable(declared) => Ok(Node { at: declared.at.clone(), value: Value::Null }),
                 None => Ok(made_up::parameter(self, &slot.name, declared)),
             },
         })?;
         self.keep(&node)?;
         Ok(Rc::new(node))
     }
+}
+
+/// A default in the declared form; Azure checks it as it checks a value.
+fn default_of(slot: &Slot, declared: &Node, node: Node) -> Outcome<Node> {
+    if parameters::is_secret(declared) {
+        return Ok(parameters::coerced(declared, node));
+    }
+    let key = Key::new(slot.place(), slot.name.as_str());
+    Ok(parameters::fitted(&key, declared, &node)?.unwrap_or(node))
 }
 
 impl Slot {

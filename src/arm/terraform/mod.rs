@@ -8,6 +8,7 @@ mod addresses;
 mod families;
 mod instances;
 mod joins;
+mod names;
 mod references;
 mod shape;
 
@@ -27,9 +28,7 @@ pub struct Plan {
 
 /// Whether a document is a plan or a state of Terraform.
 pub fn is_terraform(document: &Node) -> bool {
-    document.get("terraform_version").is_some()
-        || (document.get("format_version").is_some()
-            && (document.get("planned_values").is_some() || document.get("values").is_some()))
+    ["terraform_version", "format_version"].iter().any(|key| document.get(key).is_some())
 }
 
 /// The resources before and after.

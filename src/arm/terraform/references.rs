@@ -14,12 +14,14 @@ use crate::arm::{Key, Node, Note, Value};
 use super::addresses::{self, ADDRESS, Block, Chosen};
 use super::families;
 use super::instances::Instance;
+use super::names;
 
 /// How many modules and resources a reference may lead through.
 const FARTHEST: usize = 12;
-/// An unknown value that nothing refers to is worth a word only if it is an address or an ID.
-const WORTH_A_WORD: &[&str] =
-    &["ip_address", "private_ip_address", "gateway_address", "address_prefixes", "address_space"];
+/// Unknown values that Azure allocates, and so does this program.
+const ALLOCATED: [&str; 3] = ["ip_address", "private_ip_address", "gateway_address"];
+/// Those without which there is no network or subnet, though nobody may have written them: a pool gives them.
+const RANGES: [&str; 2] = ["address_prefixes", "address_space"];
 
 /// The plan, by address.
 struct Plan<'a> {
@@ -47,6 +49,7 @@ pub(super) fn resolve(document: &Node, instances: &mut [Rc<Instance>], notes: &m
         let unknown = change.get("change").and_then(|change| change.get("after_unknown"));
         plan.unknown.extend(address.zip(unknown));
     }
+    names::give(instances, &plan.unknown, notes);
     for instance in instances.iter() {
         let data = if instance.is_data { "data." } else { "" };
         let key = (instance.module.clone(), format!("{data}{}.{}", instance.kind, instance.name));
@@ -56,19 +59,17 @@ pub(super) fn resolve(document: &Node, instances: &mut [Rc<Instance>], notes: &m
     let chosen = plan.chosen.borrow();
     for (instance, mut filled) in instances.iter_mut().zip(filled) {
         let has_chosen = chosen.has(instance);
-        let note = |message: String| Note::made_up(&instance.values.at, message);
+        let at = &instance.values.at;
         if has_chosen {
-            notes.extend(chosen.give(Rc::make_mut(&mut filled)).into_iter().map(note));
+            let said = chosen.give(Rc::make_mut(&mut filled));
+            notes.extend(said.into_iter().map(|message| Note::made_up(at, message)));
         }
-        let unknown = plan.unknown.get(instance.address.as_str());
-        for key in WORTH_A_WORD.iter().filter(|key| filled.values.get(key).is_none_or(|it| it.value == Value::Null)) {
-            if has_chosen && *key == ADDRESS {
-                continue;
-            }
-            if unknown.and_then(|unknown| unknown.get(key)).is_some_and(|it| it.value == Value::Bool(true)) {
-                let message =
-                    format!("Terraform knows `{}.{key}` only after the apply, so it is allocated.", instance.address);
-                notes.push(note(message));
+        for key in plan.still_unknown(&filled) {
+            let message = format!("Terraform knows `{}.{key}` only after the apply", instance.address);
+            if !ALLOCATED.contains(&key) {
+                notes.push(Note::not_read(at, format!("{message}: it is missing here.")));
+            } else if !has_chosen || key != ADDRESS {
+                notes.push(Note::made_up(at, format!("{message}, so it is allocated.")));
             }
         }
         *instance = filled;
@@ -76,6 +77,19 @@ pub(super) fn resolve(document: &Node, instances: &mut [Rc<Instance>], notes: &m
 }
 
 impl<'a> Plan<'a> {
+    /// What is worth a word of that which was not worked out: addresses, and what someone wrote for the network.
+    fn still_unknown(&self, filled: &Instance) -> Vec<&'a str> {
+        let Some(unknown) = self.unknown.get(filled.address.as_str()) else { return Vec::new() };
+        let expressions = self.expressions(filled);
+        let is_written = |key: &str| {
+            expressions.is_some_and(|all| all.get(key).is_some()) && families::says_something(&filled.kind, key)
+        };
+        let is_lacking = |key: &str| filled.values.get(key).is_none_or(|it| it.value == Value::Null);
+        let keys = unknown.entries().iter().filter(|(_, it)| it.value == Value::Bool(true));
+        let keys = keys.map(|(key, _)| key.text.as_str()).filter(|key| is_lacking(key));
+        keys.filter(|key| ALLOCATED.contains(key) || RANGES.contains(key) || is_written(key)).collect()
+    }
+
     /// The instance with all values that can be worked out.
     fn filled(&self, instance: &Rc<Instance>, far: usize) -> Rc<Instance> {
         if let Some(known) = self.filled.borrow().get(&instance.address) {
@@ -119,6 +133,10 @@ impl<'a> Plan<'a> {
         let at = values.at.clone();
         for (key, unknown) in unknown.entries() {
             let Some(expression) = expressions.get(&key.text) else { continue };
+            // What a whole block refers to is not the block.
+            if unknown.value == Value::Bool(true) && families::is_block(&instance.kind, &key.text) {
+                continue;
+            }
             let known = entries.iter_mut().find(|(known, _)| known.text == key.text).map(|(_, node)| node);
             match (&unknown.value, known) {
                 (Value::Bool(true), known) => {
@@ -267,7 +285,7 @@ fn references_of(expression: &Node, key: &str) -> Vec<String> {
     let whole = |reference: &&&str| !named(reference);
     let named = |reference: &str| {
         let parts = split(reference);
-        let length = if parts.first().is_some_and(|part| part == "data") { 3 } else { 2 };
+        let length = if reference.starts_with("data.") { 3 } else { 2 };
         let bare = parts.first().is_some_and(|part| part.contains('_') || part == "data")
             && parts.iter().filter(|part| !part.starts_with('[')).count() == length;
         let implied = key.rsplit('_').next().unwrap_or(key).trim_end_matches('s');
@@ -313,6 +331,6 @@ fn split(reference: &str) -> Vec<String> {
 }
 
 /// `module.a["x"].module.b` to `a`, `b`.
-fn module_names(address: &str) -> Vec<String> {
+pub(super) fn module_names(address: &str) -> Vec<String> {
     split(address).into_iter().filter(|part| part != "module" && !part.starts_with('[')).collect()
 }

@@ -38,16 +38,22 @@ pub(super) fn call(machine: &Machine<'_>, name: &str, given: &Arguments<'_>) -> 
 
 /// What a call costs beyond its result. Comparing the parts of two values with each other takes their product.
 fn effort(name: &str, values: &[Node]) -> usize {
-    let parts = |node: &Node| node.items().len() + node.entries().len();
-    match name {
-        "union" | "intersection" | "equals" | "contains" | "indexof" | "lastindexof" | "shallowmerge" => {
-            let sizes: usize = values.iter().map(size).sum();
-            let widest =
-                values.iter().flat_map(|node| [parts(node), node.items().iter().map(parts).max().unwrap_or(0)]);
-            sizes.saturating_mul(widest.max().unwrap_or(0)) / 64
-        }
-        _ => values.iter().filter_map(Node::text).map(|text| text.len() / 64).sum(),
-    }
+    let widest = |nodes: &[Node]| nodes.iter().map(parts).max().unwrap_or(0);
+    let items = || values.iter().map(|node| widest(node.items())).max().unwrap_or(0);
+    let compared = match name {
+        "union" | "intersection" | "equals" | "shallowmerge" => widest(values).max(items()),
+        // One value with each item of a list.
+        "contains" | "indexof" | "lastindexof" => values.get(1).map_or(0, parts).max(items()),
+        _ => 0,
+    };
+    let sizes: usize = values.iter().map(size).sum();
+    let texts: usize = values.iter().filter_map(Node::text).map(|text| text.len() / 64).sum();
+    texts + sizes.saturating_mul(compared) / 64
+}
+
+/// How many items or entries it has.
+fn parts(node: &Node) -> usize {
+    node.items().len() + node.entries().len()
 }
 
 fn size(node: &Node) -> usize {

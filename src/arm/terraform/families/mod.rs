@@ -14,7 +14,7 @@ use std::rc::Rc;
 use crate::arm::{Node, Resource, ResourceId, json};
 
 use super::instances::Instance;
-use super::shape::{Rule, set, shaped, text};
+use super::shape::{As, Rule, set, shaped, text};
 
 /// A type of Terraform's provider `azurerm`.
 pub(super) struct Family {
@@ -46,6 +46,18 @@ fn family(kind: &str) -> Option<&'static Family> {
 /// Attributes that are lists of IDs; all others are one value.
 pub(super) fn is_list(key: &str) -> bool {
     key.ends_with("_ids") || matches!(key, "address_prefixes" | "address_space" | "dns_servers")
+}
+
+/// Whether an attribute is a block, or several of them.
+pub(super) fn is_block(kind: &str, key: &str) -> bool {
+    let is_one = |(from, _, how): &&Rule| *from == key && matches!(how, As::One(_) | As::Each(_));
+    family(kind).is_some_and(|family| family.rules.iter().any(|rule| is_one(&rule)))
+}
+
+/// Whether an attribute says something about the network, and not only where it is and what it is called.
+pub(super) fn says_something(kind: &str, key: &str) -> bool {
+    let is_used = |family: &Family| family.rules.iter().any(|(from, ..)| *from == key);
+    family(kind).is_some_and(is_used) && !["location", "tags", "zone", "zones"].contains(&key)
 }
 
 /// The ID, as Terraform knows it or as Azure will make it.
@@ -136,7 +148,7 @@ fn not_known(instance: &Instance) -> Resource {
         kind,
         name: instance.text("name").unwrap_or(&instance.address).to_owned(),
         at: instance.values.at.clone(),
-        body: shaped(&instance.values, &[("location", "location", super::shape::As::Same)]),
+        body: shaped(&instance.values, &[("location", "location", As::Same)]),
         existing: instance.is_data,
     }
 }
