@@ -310,10 +310,13 @@ fn peer_16_a_link_is_in_sync_once_it_is_deployed() {
             "virtualNetworks:\n  - {{name: a, location: x, addressSpace: [10.1.0.0/16], virtualNetworkPeerings: [{{name: ab, remoteVirtualNetwork: B{space}}}]}}\n  - {{name: b, location: x, addressSpace: [10.2.0.0/16]}}\n"
         )
     };
-    for in_sync in ["", ", remoteAddressSpace: [10.2.0.0/16]"] {
+    let file = |space: &str| file(space).replace("[10.2.0.0/16]}\n", "[10.2.0.0/16, 10.3.0.0/16]}\n");
+    let whole =
+        ["", ", remoteAddressSpace: [10.2.0.0/16, 10.3.0.0/16]", ", remoteAddressSpace: [10.3.0.0/16, 10.2.0.0/16]"];
+    for in_sync in whole {
         assert_eq!(export(&file(in_sync)).omissions, []);
     }
-    let omissions = export(&file(", remoteAddressSpace: [10.2.0.0/17]")).omissions;
+    let omissions = export(&file(", remoteAddressSpace: [10.2.0.0/16]")).omissions;
     let said: Vec<_> = omissions.iter().map(|one| (one.path.as_str(), one.message.as_str())).collect();
     let message =
         "a new link has the present address space of its peer: one that is out of sync in the file is in sync in Azure";
@@ -466,4 +469,45 @@ fn networks_of_all_tests_come_back() {
         tried += 1;
     }
     assert!(tried > 150, "{tried}");
+}
+
+/// A public address that is written where it is used is a resource of its own in Azure.
+#[test]
+fn a_public_address_may_stand_where_it_is_used() {
+    let file = |interface: &str| {
+        format!(
+            "virtualNetworks:\n  - {{name: v, location: x, addressSpace: [10.1.0.0/16], subnets: [{{name: s, addressPrefix: 10.1.0.0/24}}]}}\n\
+             virtualMachines: [{{name: m, networkInterfaces: [{interface}]}}]\n"
+        )
+    };
+    let own = "publicIPAddress: {name: own, ipAddress: 203.0.113.7}";
+    for interface in [
+        format!("{{subnet: v/s, {own}}}"),
+        format!("{{name: n, ipConfigurations: [{{name: a, subnet: v/s, {own}}}, {{subnet: v/s}}]}}"),
+    ] {
+        let template = export(&file(&interface)).template;
+        let resources = template["resources"].as_array().unwrap();
+        let kind = "Microsoft.Network/publicIPAddresses";
+        let public = resources.iter().find(|one| one["type"] == kind).unwrap_or_else(|| panic!("{template:#}"));
+        assert_eq!((&public["name"], &public["properties"]["ipAddress"]), (&"own".into(), &"203.0.113.7".into()));
+        let nic = resources.iter().find(|one| one["type"] == "Microsoft.Network/networkInterfaces").unwrap();
+        let id = format!("[resourceId('{kind}', 'own')]");
+        let configurations = nic["properties"]["ipConfigurations"].as_array().unwrap();
+        assert_eq!(configurations[0]["properties"]["publicIPAddress"]["id"], id, "{nic:#}");
+        assert!(configurations.iter().all(|one| one["name"].is_string()), "{nic:#}");
+        let order = |kind: &str| resources.iter().position(|one| one["type"] == kind);
+        assert!(nic["dependsOn"].as_array().unwrap().contains(&id.into()), "{nic:#} {:?}", order(kind));
+    }
+}
+
+/// What flow logs need is named once, and a private cloud's segments stand under their own key alone.
+#[test]
+fn a_template_names_what_it_needs_once() {
+    let file = "virtualNetworks:\n  - {name: v, location: x, addressSpace: [10.1.0.0/16]}\n\
+        flowLogs:\n  - {name: l, targetResourceId: virtualNetworks/v}\n  - {name: m, targetResourceId: virtualNetworks/v}\n";
+    let template = export(file).template;
+    let logs = template["resources"].as_array().unwrap().iter().find(|one| one["name"] == "flowLogs").unwrap();
+    assert_eq!(logs["dependsOn"].as_array().unwrap().len(), 1, "{logs:#}");
+    let cloud = fs::read_to_string("config/private-cloud-full.yaml").unwrap();
+    assert!(!export(&cloud).template.to_string().contains("\"segments\":"));
 }

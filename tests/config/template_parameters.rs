@@ -142,6 +142,42 @@ fn parameters_may_stand_alone() {
     }
 }
 
+/// What is made up is as long as the declaration asks.
+#[test]
+fn what_is_made_up_fits() {
+    let made = |declared: &Value| {
+        let evaluated = evaluated(&value!({"pp": declared}), &value!({}), "{}").unwrap();
+        evaluated.outputs[0].1.to_json()
+    };
+    for (declared, expected) in [
+        (value!({"type": "string"}), "pp"),
+        (value!({"type": "string", "maxLength": 1}), "p"),
+        (value!({"type": "string", "minLength": 4}), "ppxx"),
+        (value!({"type": "string", "allowedValues": ["b", "a"]}), "b"),
+    ] {
+        assert_eq!(made(&declared), expected, "{declared}");
+    }
+    for (declared, expected) in
+        [(value!({"type": "int", "minValue": 7}), value!(7)), (value!({"type": "bool"}), value!(false))]
+    {
+        assert_eq!(made(&declared), expected, "{declared}");
+    }
+    // A number that nobody uses is checked, too.
+    let unused = of(r#""parameters": {"p": {"type": "int", "maxValue": 3, "defaultValue": 4}}, "resources": []"#);
+    assert!(template::evaluate(&json(&unused), &Context::new(&no_file)).is_err());
+}
+
+/// A nested template's parameters are its own: others that are given are named.
+#[test]
+fn a_nested_template_names_what_it_does_not_take() {
+    let sections = r#""resources": [{"type": "Microsoft.Resources/deployments", "name": "d", "properties": {
+        "expressionEvaluationOptions": {"scope": "inner"}, "parameters": {"more": {"value": 1}},
+        "template": {"parameters": {"n": {"type": "int", "defaultValue": 2}}, "resources": []}}}]"#;
+    let evaluated = template::evaluate(&json(&of(sections)), &Context::new(&no_file)).unwrap();
+    let said: Vec<_> = evaluated.notes.iter().map(|note| note.message.as_str()).collect();
+    assert_eq!(said, ["The template main.json has no parameter `more`."]);
+}
+
 /// A name that the template does not have is a mistake only where a parameter lacks its value.
 #[test]
 fn a_misspelt_name_is_a_mistake_where_a_value_lacks() {

@@ -264,3 +264,21 @@ fn an_output_that_asks_for_what_is_made_up_may_fail() {
     let said = evaluated.notes.iter().find(|note| note.message.starts_with("The output `o` was left out. "));
     assert!(said.is_some_and(|note| note.message.contains("Argument 1 of `range`")), "{:#?}", evaluated.notes);
 }
+
+/// A resource within another is its child, unless its type is of another provider: it extends it then.
+#[test]
+fn a_resource_within_another_is_its_child_or_extends_it() {
+    let sections = r#""resources": [{"type": "A.B/c", "name": "x", "resources": [
+        {"type": "d", "name": "short"}, {"type": "A.B/c/d", "name": "x/full"}, {"type": "E.F/locks", "name": "lock"}]}]"#;
+    let evaluated = template::evaluate(&document(&of(sections)), &Context::new(&no_file)).unwrap();
+    let found = evaluated.resources.iter().map(|one| {
+        (one.kind.as_str(), one.name.as_str(), one.id.as_str().split_once("/resourceGroups/lab").unwrap().1)
+    });
+    let expected = [
+        ("A.B/c", "x", "/providers/A.B/c/x"),
+        ("A.B/c/d", "x/short", "/providers/A.B/c/x/d/short"),
+        ("A.B/c/d", "x/full", "/providers/A.B/c/x/d/full"),
+        ("E.F/locks", "lock", "/providers/A.B/c/x/providers/E.F/locks/lock"),
+    ];
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+}

@@ -246,6 +246,19 @@ fn a_list_may_refer_to_more_than_it_shows() {
         properties(&plan.after, "vm")["networkProfile"]["networkInterfaces"],
         json!([id("networkInterfaces/nic"), id("networkInterfaces/more")])
     );
+    // Of a list that is unknown as a whole, too.
+    for change in document["resource_changes"].as_array_mut().unwrap() {
+        if change["address"] == "module.web.azurerm_linux_virtual_machine.vm" {
+            change["change"]["after_unknown"]["network_interface_ids"] = json!(true);
+        }
+    }
+    let machine = &mut document["planned_values"]["root_module"]["child_modules"][0]["resources"][1]["values"];
+    machine.as_object_mut().unwrap().remove("network_interface_ids");
+    let plan = read(&document);
+    assert_eq!(
+        properties(&plan.after, "vm")["networkProfile"]["networkInterfaces"],
+        json!([id("networkInterfaces/nic"), id("networkInterfaces/more")])
+    );
 }
 
 /// A plan whose names have a part that only the apply will make, as `random_pet` does; with what refers to them.
@@ -296,6 +309,10 @@ fn a_name_that_is_not_known_is_the_addresss() {
     assert_eq!(properties(&plan.after, "v")["subnets"][0]["name"], "s");
     assert!(names(&plan.after).contains(&"n-a-b"), "{:?}", names(&plan.after));
     assert_eq!(properties(&plan.after, "n-a-b")["securityRules"], Value::Null);
+    // Where the plan says that it is null, too.
+    let mut null = document.clone();
+    null["planned_values"]["root_module"]["resources"][0]["values"]["name"] = Value::Null;
+    assert!(names(&read(&null).after).contains(&"v"));
     let said: Vec<_> = plan.notes.iter().map(|note| (note.kind, note.message.as_str())).collect();
     let name = |address: &str, name: &str| {
         (NoteKind::MadeUp, format!("Terraform knows `{address}.name` only after the apply, so it is `{name}` here."))

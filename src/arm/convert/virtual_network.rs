@@ -228,7 +228,8 @@ fn service(converter: &mut Converter<'_>, node: &Node, names: &mut Vec<String>) 
     let tag = known.trim_start_matches("Microsoft.").trim_end_matches(".Global");
     let regions: Vec<String> = items(node, "locations").iter().filter_map(scalar).collect();
     let is_known = |region: &String| (converter.options.is_service_tag)(&format!("{tag}.{}", region.replace(' ', "")));
-    let all = regions.iter().any(|region| region == "*") || !regions.iter().all(is_known);
+    // `*` is none that is known.
+    let all = !regions.iter().all(is_known);
     let mut map = vec![entry("service", Out::scalar(*known).at(&node.at))];
     if !all && !regions.is_empty() {
         map.push(entry("locations", Out::list(regions.into_iter().map(Out::scalar).collect())));

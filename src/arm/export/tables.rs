@@ -1,5 +1,7 @@
 //! What of each type is otherwise in a template than in a file.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::others::{CLOUD, REACH, ROUTE_SERVER};
@@ -214,11 +216,17 @@ fn link(exporter: &mut Exporter<'_>, item: &Value) -> Value {
     let peers = exporter.items("virtualNetworks");
     let space =
         peers.iter().find(|vnet| text(&vnet["name"]).eq_ignore_ascii_case(&remote)).map(|vnet| &vnet["addressSpace"]);
-    if !is_nothing(&item["remoteAddressSpace"]) && space.is_some_and(|space| *space != item["remoteAddressSpace"]) {
+    let view = &item["remoteAddressSpace"];
+    if !is_nothing(view) && space.is_some_and(|space| ranges(space) != ranges(view)) {
         let message = "a new link has the present address space of its peer: one that is out of sync in the file is in sync in Azure";
         exporter.omit("virtualNetworkPeerings", message);
     }
     item.clone()
+}
+
+/// The ranges of an address space, in whatever order.
+fn ranges(space: &Value) -> BTreeSet<String> {
+    space.as_array().into_iter().flatten().map(text).collect()
 }
 
 pub(super) fn same(_: &mut Exporter<'_>, item: &Value) -> Value {
