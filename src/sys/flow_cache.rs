@@ -405,3 +405,27 @@ unsafe fn bpf<T>(command: c_int, request: &T) -> io::Result<RawFd> {
 fn check(result: c_long) -> io::Result<c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the program writes is read as it was meant: the slot first, and the number behind it.
+    #[test]
+    fn a_mark_is_of_a_slot_or_of_an_end() {
+        let written = |slot: u16, number: u32| {
+            let ([s0, s1], [n0, n1, n2, n3]) = (slot.to_ne_bytes(), number.to_ne_bytes());
+            [s0, s1, n0, n1, n2, n3]
+        };
+        for (slot, number, mark, ended) in [
+            (0, ENDED, None, true),
+            (0, 0, None, false),
+            (0, ENDED + 1, None, false),
+            (1, ENDED, Some(Mark { slot: 1, number: ENDED }), false),
+            (u16::MAX, 7 << 20, Some(Mark { slot: u16::MAX, number: 7 << 20 }), false),
+        ] {
+            let destination = written(slot, number);
+            assert_eq!((Mark::of(destination), Mark::has_ended(destination)), (mark, ended), "{destination:?}");
+        }
+    }
+}
