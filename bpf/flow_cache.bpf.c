@@ -17,6 +17,10 @@
 // in place of its Ethernet destination, and the daemon reports the marks that it has passed on. Once that is the last
 // one, nothing of the flow is on its way up, and the entry carries.
 //
+// Connections of one kind, from one address to one port of another, may differ in their source port alone. Where the
+// tables ask none for it, the daemon grants that kind: then the program opens such a connection by itself, carries it to its
+// end, and announces it. Each one takes of a credit that the daemon gives back.
+//
 // Of a flow that a capture wants, the daemon gets copies: the packets stay with the kernel. A copy that finds no room is
 // counted, and nothing waits for it.
 //
@@ -71,10 +75,39 @@ struct flow {
 	__u32 address_sum, port_sum; // What each adds to a checksum; 0: they are the key's.
 	__u8 translated; // The receiver's view differs from the key.
 	__u8 hops; // By how many the receiver's TTL is less.
-	__u8 zeros[2];
+	__u8 granted; // It was opened here: its FIN and RST are carried, too.
+	__u8 signals; // What TCP's flags said so far, of such a connection.
 	__be32 expects; // The number that TCP's sender has acknowledged last.
 	__u32 zero_at_end;
 };
+
+// Connections that differ in their source port alone: the key is that of their first packet, with zero in its place. Of
+// two values, the first is of packets from there, the second of answers.
+struct grant {
+	__u64 epoch;
+	__u64 timeout; // As of a flow.
+	__u64 last; // When one was opened last.
+	__u32 number;
+	__u32 out;
+	__u16 mtu[2];
+	__u8 ttl[2];
+	__u8 zero[2];
+	__u8 ethernet[2][12];
+};
+
+// A connection that was opened.
+struct opened {
+	__u64 at; // Monotonic nanoseconds.
+	__u32 grant; // Its number.
+	__be16 src_port;
+	__u16 len; // Of its first packet.
+};
+
+// Bits of `signals`. src/dataplane/state/flow/tcp.rs has the same.
+#define SIGNAL_SYN 1
+#define SIGNAL_FIN 2
+#define SIGNAL_RST 4
+#define SIGNAL_OTHER 8
 
 // The Ethernet destination of a packet that goes up: zeros, unless its flow waits, or was carried until this packet.
 struct mark {
@@ -150,6 +183,39 @@ struct map COPIES SEC("maps") = {
 	.max_entries = 16 << 20,
 };
 
+struct map GRANTS SEC("maps") = {
+	.type = BPF_MAP_TYPE_HASH,
+	.key_size = sizeof(struct flow_key),
+	.value_size = sizeof(struct grant),
+	.max_entries = 1 << 14,
+	.flags = BPF_F_NO_PREALLOC,
+};
+
+// How many more connections may be opened, and how many were. The daemon shares this memory.
+#define CREDIT 0
+#define COUNT 1
+struct map OPENINGS SEC("maps") = {
+	.type = BPF_MAP_TYPE_ARRAY,
+	.key_size = sizeof(__u32),
+	.value_size = sizeof(__u64),
+	.max_entries = 2,
+	.flags = BPF_F_MMAPABLE,
+};
+
+// The connections that were opened. There is room for all that the credit allows.
+struct map OPENED SEC("maps") = {
+	.type = BPF_MAP_TYPE_RINGBUF,
+	.max_entries = 256 << 10,
+};
+
+// What a new flow is written in, since it is too large for the stack.
+struct map FRESH SEC("maps") = {
+	.type = BPF_MAP_TYPE_PERCPU_ARRAY,
+	.key_size = sizeof(__u32),
+	.value_size = sizeof(struct flow),
+	.max_entries = 1,
+};
+
 // What a message of ICMP is read into, to add it up.
 struct message {
 	__u8 bytes[1536 + 4];
@@ -188,6 +254,8 @@ struct packet {
 	__u16 checksum; // Of the transport header.
 	__u8 ttl;
 	__u8 turns; // It begins or ends a connection.
+	__u8 opens; // It begins one.
+	__u8 signals; // What its flags say.
 	__u8 partial; // Its checksum is left to the device.
 	__be32 expects; // What TCP acknowledges.
 };
@@ -279,6 +347,11 @@ static __always_inline bool parse_transport(struct __sk_buff *skb, void *at, str
 		p->transport_header = tcp->doff * 4;
 		p->checksum = tcp->check;
 		p->turns = tcp->syn | tcp->fin | tcp->rst;
+		p->opens = tcp->syn && !(tcp->ack | tcp->fin | tcp->rst);
+		p->signals = tcp->rst	? SIGNAL_RST
+			     : tcp->syn ? SIGNAL_SYN
+			     : tcp->fin ? SIGNAL_FIN | SIGNAL_OTHER
+					: SIGNAL_OTHER;
 		p->expects = tcp->ack ? tcp->ack_seq : 0;
 	} else if (p->key.protocol == IPPROTO_UDP) {
 		struct udphdr *udp = at;
@@ -373,6 +446,18 @@ static __always_inline bool waits(const struct flow *flow)
 	return passed && *passed != flow->mark;
 }
 
+// The packets that come back.
+static __always_inline void answers_of(const struct flow *flow, const struct flow_key *key, struct flow_key *back)
+{
+	back->port = flow->out;
+	back->version = key->version;
+	back->protocol = key->protocol;
+	back->src_port = flow->dst_port;
+	back->dst_port = flow->src_port;
+	__builtin_memcpy(back->src, flow->dst, sizeof(back->src));
+	__builtin_memcpy(back->dst, flow->src, sizeof(back->dst));
+}
+
 // No packet is carried in either direction until the daemon has seen this one.
 static __always_inline void end(struct flow *flow, struct flow_key *key)
 {
@@ -380,16 +465,86 @@ static __always_inline void end(struct flow *flow, struct flow_key *key)
 	struct flow *answers;
 
 	flow->ended = 1;
-	back.port = flow->out;
-	back.version = key->version;
-	back.protocol = key->protocol;
-	back.src_port = flow->dst_port;
-	back.dst_port = flow->src_port;
-	__builtin_memcpy(back.src, flow->dst, sizeof(back.src));
-	__builtin_memcpy(back.dst, flow->src, sizeof(back.dst));
+	answers_of(flow, key, &back);
 	answers = bpf_map_lookup_elem(&FLOWS, &back);
 	if (answers)
 		answers->ended = 1;
+}
+
+// Writes one direction of a connection, as its packets go from `key`'s port to `out`.
+static __always_inline bool insert(struct flow *flow, const struct flow_key *key, const struct grant *grant, __u32 out,
+				   const int direction, __u64 now)
+{
+	__builtin_memset(flow, 0, sizeof(*flow));
+	flow->epoch = grant->epoch;
+	flow->timeout = grant->timeout;
+	flow->last = now;
+	flow->out = out;
+	flow->mtu = grant->mtu[direction];
+	flow->ttl = grant->ttl[direction];
+	flow->granted = 1;
+	__builtin_memcpy(flow->ethernet, grant->ethernet[direction], sizeof(flow->ethernet));
+	__builtin_memcpy(flow->src, key->src, sizeof(flow->src));
+	__builtin_memcpy(flow->dst, key->dst, sizeof(flow->dst));
+	flow->src_port = key->src_port;
+	flow->dst_port = key->dst_port;
+	return !bpf_map_update_elem(&FLOWS, key, flow, BPF_NOEXIST);
+}
+
+// Announces a connection, and lets both of its directions be carried. The daemon hears of it before any of its packets.
+static __always_inline bool announce(struct flow_key *key, const struct grant *grant, __u16 len, __u64 *count)
+{
+	__u32 first = 0;
+	__u64 now = bpf_ktime_get_coarse_ns();
+	struct flow *fresh = bpf_map_lookup_elem(&FRESH, &first);
+	struct opened *opened;
+	struct flow_key back = {};
+
+	opened = fresh ? bpf_ringbuf_reserve(&OPENED, sizeof(*opened), 0) : 0;
+	if (!opened)
+		return false;
+	if (!insert(fresh, key, grant, grant->out, 0, now)) {
+		bpf_ringbuf_discard(opened, BPF_RB_NO_WAKEUP);
+		return false;
+	}
+	answers_of(fresh, key, &back);
+	if (!insert(fresh, &back, grant, key->port, 1, now)) {
+		bpf_map_delete_elem(&FLOWS, key);
+		bpf_ringbuf_discard(opened, BPF_RB_NO_WAKEUP);
+		return false;
+	}
+	opened->at = bpf_ktime_get_ns();
+	opened->grant = grant->number;
+	opened->src_port = key->src_port;
+	opened->len = len;
+	bpf_ringbuf_submit(opened, BPF_RB_NO_WAKEUP);
+	__sync_fetch_and_add(count, 1);
+	return true;
+}
+
+// Opens a connection of a kind that the daemon has granted.
+static __always_inline bool open(struct packet *p, __u64 epoch)
+{
+	__u32 at_credit = CREDIT, at_count = COUNT;
+	__be16 src_port = p->key.src_port;
+	__u64 *credit, *count;
+	struct grant *grant;
+
+	p->key.src_port = 0;
+	grant = bpf_map_lookup_elem(&GRANTS, &p->key);
+	p->key.src_port = src_port;
+	if (!grant || grant->epoch != epoch || grant->ttl[0] != p->ttl || p->len > grant->mtu[0])
+		return false;
+	credit = bpf_map_lookup_elem(&OPENINGS, &at_credit);
+	count = bpf_map_lookup_elem(&OPENINGS, &at_count);
+	if (!credit || !count || *(volatile __s64 *)credit <= 0)
+		return false;
+	if ((__s64)__sync_fetch_and_add(credit, -1) > 0 && announce(&p->key, grant, p->len, count)) {
+		grant->last = bpf_ktime_get_coarse_ns();
+		return true;
+	}
+	__sync_fetch_and_add(credit, 1);
+	return false;
 }
 
 // Room for a copy has a size that is known here.
@@ -514,9 +669,9 @@ int carry(struct __sk_buff *skb)
 	struct packet p = {};
 	struct flow *flow;
 	__u32 segments = 1, first = 0, headers, largest;
-	__u64 *epoch, now;
+	__u64 *at_epoch, epoch, now;
 	void *data, *end_of_data;
-	bool plain;
+	bool plain, fresh = false;
 
 	p.key.port = skb->ifindex;
 	p.len = skb->len - ETHERNET;
@@ -530,10 +685,19 @@ int carry(struct __sk_buff *skb)
 		plain = false;
 	if (!plain)
 		return to_daemon(skb);
+	at_epoch = bpf_map_lookup_elem(&EPOCH, &first);
+	if (!at_epoch)
+		return to_daemon(skb);
+	epoch = *(volatile __u64 *)at_epoch;
 	flow = bpf_map_lookup_elem(&FLOWS, &p.key);
+	if (!flow && p.opens && !skb->gso_size) {
+		fresh = open(&p, epoch);
+		if (fresh)
+			flow = bpf_map_lookup_elem(&FLOWS, &p.key);
+	}
 	if (!flow)
 		return to_daemon(skb);
-	if (p.turns) {
+	if (p.turns && !fresh && (p.opens || !flow->granted)) {
 		end(flow, &p.key);
 		return up_with(skb, 0, ENDED);
 	}
@@ -547,9 +711,8 @@ int carry(struct __sk_buff *skb)
 		if (!segments)
 			segments = 1;
 	}
-	epoch = bpf_map_lookup_elem(&EPOCH, &first);
 	now = bpf_ktime_get_coarse_ns();
-	if (!epoch || flow->epoch != *epoch || flow->ended || flow->ttl != p.ttl || largest > flow->mtu ||
+	if (flow->epoch != epoch || flow->ended || flow->ttl != p.ttl || largest > flow->mtu ||
 	    (__s64)(now - flow->last) > (__s64)flow->timeout)
 		return to_daemon(skb);
 	if (waits(flow)) {
@@ -568,6 +731,12 @@ int carry(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (flow->hops && !count_hops(skb, flow, &p))
 		return TC_ACT_SHOT;
+	if (flow->granted) {
+		// An end that sent a reset sends nothing more: that one was forged or stale.
+		if (p.signals & SIGNAL_OTHER)
+			flow->signals &= ~SIGNAL_RST;
+		flow->signals |= p.signals;
+	}
 	if (p.expects)
 		flow->expects = p.expects;
 	flow->last = now;

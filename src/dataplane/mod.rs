@@ -36,11 +36,11 @@ mod trail;
 pub use drop_reason::DropReason;
 pub use observer::{Admission, Direction, FilterPlace, Followed, Observer, PacketEnd, Quiet, Step, Translation};
 pub use pattern::{Pattern, Side};
-pub use pipeline::{End, Flows, Paths, evaluate, process, reset_end};
+pub use pipeline::{End, Flows, Opening, Paths, evaluate, opening, process, reset_end};
 pub use recorder::Recorder;
 pub use state::flow::{
     Cursor, Deciders, Denial, FlowEvent, FlowLimits, FlowRecord, FlowState, FlowTable, FlowTerms, Follow, Passing,
-    Room, RuleId, RulesMark, Share, Signal, TableFull, Traffic,
+    Room, RuleId, RulesMark, Share, Signal, Standing, TableFull, Traffic,
 };
 pub use state::fragment::FragmentTable;
 pub use state::loops::{LoopTable, RoutingLoop};

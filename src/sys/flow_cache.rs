@@ -7,7 +7,7 @@
 //! Only this process holds programs, maps and the devices' namespace, so all go with it, however it ends. The kernel takes
 //! a quarter of a second to remove devices; the program that carries is gone with the last descriptor of its map. Loading needs
 //! `CAP_BPF` and `CAP_NET_ADMIN` outside of any user namespace; descriptors that are open need no right. Of what the
-//! programs call, `bpf_ktime_get_coarse_ns` came last, with Linux 5.11.
+//! programs do, adding with the former value as the result came last, with Linux 5.12.
 
 #![expect(unsafe_code, reason = "bpf(2), membarrier(2) and a map's memory")]
 
@@ -26,6 +26,7 @@ use aya::programs::SchedClassifier;
 use super::flow_copies::{FlowCopies, FlowCopy};
 use super::netlink::{Link, Netlink};
 use super::netns::Netns;
+use super::opened_flows::OpenedFlows;
 
 /// As `scripts/bpf.sh` builds it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/flow_cache.bpf.o");
@@ -99,13 +100,43 @@ pub struct Flow {
     pub translated: u8,
     /// By how many the receiver's TTL is less.
     pub hops: u8,
-    pub zeros: [u8; 2],
+    /// Not zero if the kernel has opened its connection by a [`Grant`]: what ends it is carried, too.
+    pub granted: u8,
+    /// Of such a connection, what TCP's flags said so far: bits of SYN, FIN, RST and anything else, in this order.
+    pub signals: u8,
     /// What the sender of TCP has acknowledged last, in network byte order; zero before.
     pub expects: [u8; 4],
     pub zero_at_end: u32,
 }
 
-const _: () = assert!(size_of::<FlowKey>() == 44 && size_of::<Flow>() == 152);
+/// Leave to open connections that differ in their source port alone: `struct grant` of the program. Of two values, the
+/// first is of packets from where they are opened, the second of answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Grant {
+    /// As of a [`Flow`], of which a grant makes two.
+    pub epoch: u64,
+    pub timeout: u64,
+    /// When a connection was opened last, on the monotonic clock.
+    pub last: u64,
+    /// By which connections name it.
+    pub number: u32,
+    pub out: u32,
+    pub mtu: [u16; 2],
+    pub ttl: [u8; 2],
+    pub zero: [u8; 2],
+    pub ethernet: [[u8; 12]; 2],
+}
+
+const _: () = assert!(size_of::<FlowKey>() == 44 && size_of::<Flow>() == 152 && size_of::<Grant>() == 64);
+
+/// The most grants at a time.
+pub const GRANTS_MAX: usize = 1 << 14;
+/// The most connections that are opened and not yet known to be answered: as many as there is room for in [`OpenedFlows`].
+pub const CREDIT: usize = 8192;
+/// Words of the map `OPENINGS`.
+const LEFT: usize = 0;
+const COUNT: usize = 1;
 
 /// Slots of flows that wait, the first of which is never in use.
 pub const SLOTS: usize = 1 << 16;
@@ -146,8 +177,11 @@ pub struct FlowCache {
     flows: OwnedFd,
     epoch: OwnedFd,
     twins: OwnedFd,
+    grants: OwnedFd,
+    opened: OwnedFd,
     passed: Words,
     missed: Words,
+    openings: Words,
     now: AtomicU64,
     beginning: Mutex<()>,
 }
@@ -179,6 +213,8 @@ impl FlowCache {
         };
         let (flows, epoch, twins) = (map("FLOWS")?, map("EPOCH")?, map("TWINS")?);
         let (passed, missed) = (Words::map(&map("PASSED")?, SLOTS)?, Words::map(&map("MISSED")?, 1)?);
+        let openings = Words::map(&map("OPENINGS")?, 2)?;
+        openings.all()[LEFT].store(CREDIT as u64, Ordering::Release);
         let carries = map("CARRIES")?;
         update(&carries, &0u32, &carry.as_raw_fd())?;
         let cache = Self {
@@ -189,8 +225,11 @@ impl FlowCache {
             flows,
             epoch,
             twins,
+            grants: map("GRANTS")?,
+            opened: map("OPENED")?,
             passed,
             missed,
+            openings,
             now: AtomicU64::default(),
             beginning: Mutex::default(),
         };
@@ -233,6 +272,40 @@ impl FlowCache {
         let request = MapRequest::new(&self.flows, &raw const *key as u64, 0);
         // SAFETY: the kernel reads a key of 44 bytes, the size of this map's and of this type.
         let _ = unsafe { bpf(DELETE, &request) };
+    }
+
+    /// Adds a grant or replaces it. Fails if there are too many.
+    pub fn grant(&self, key: &FlowKey, grant: &Grant) -> io::Result<()> {
+        update(&self.grants, key, grant)
+    }
+
+    pub fn find_grant(&self, key: &FlowKey) -> Option<Grant> {
+        let mut grant = Grant::default();
+        let request = MapRequest::new(&self.grants, &raw const *key as u64, &raw mut grant as u64);
+        // SAFETY: the kernel reads a key of 44 bytes and writes a value of 64, the sizes of this map's and of these types.
+        unsafe { bpf(LOOKUP, &request) }.ok().map(|_| grant)
+    }
+
+    /// Removes a grant, if it is there. A program that has read it may still open a connection.
+    pub fn revoke(&self, key: &FlowKey) {
+        let request = MapRequest::new(&self.grants, &raw const *key as u64, 0);
+        // SAFETY: the kernel reads a key of 44 bytes, the size of this map's and of this type.
+        let _ = unsafe { bpf(DELETE, &request) };
+    }
+
+    /// The connections that are opened from now on. There is one reader.
+    pub fn opened_flows(&self) -> io::Result<OpenedFlows> {
+        OpenedFlows::new(&self.opened)
+    }
+
+    /// How many connections were opened. Once a packet of a connection has come up, that connection is among these.
+    pub fn count_opened(&self) -> u64 {
+        self.openings.all()[COUNT].load(Ordering::Acquire)
+    }
+
+    /// Lets one more connection be opened, in place of one that was.
+    pub fn give_credit(&self) {
+        self.openings.all()[LEFT].fetch_add(1, Ordering::AcqRel);
     }
 
     /// Reports that a marked packet, and all of its flow before it, went on its way.

@@ -19,6 +19,7 @@ mod netfilter;
 pub mod netlink;
 pub mod netns;
 pub mod nftables;
+pub mod opened_flows;
 pub mod packet_filter;
 pub mod peer;
 pub mod pid_namespace;

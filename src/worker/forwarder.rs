@@ -198,8 +198,8 @@ impl<D: Device> Forwarder<D> {
                 }
             };
             frames += 1;
-            if let (Some(mark), Some(handover)) = (mark, &mut self.handover) {
-                handover.note(mark);
+            if let Some(handover) = &mut self.handover {
+                handover.begin(mark);
             }
             let frame = &mut self.frame[..len];
             let mut interest = Interest::None;

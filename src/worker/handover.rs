@@ -10,6 +10,7 @@ use foldhash::fast::RandomState;
 
 use crate::dataplane::{Snapshot, Timestamp};
 use crate::sys::flow_cache::Mark;
+use crate::wire::Tuple;
 
 use super::carried::Carried;
 use super::leg::Offer;
@@ -57,6 +58,9 @@ impl Handover {
     /// how many bytes of each are wanted, if they are. A packet that begins or ends a connection is reported if the kernel
     /// carried it.
     pub(super) fn offer(&mut self, offer: &Offer, copies: Option<(&Traced, u32)>, snapshot: &Snapshot, now: Timestamp) {
+        if offer.leg.answers_plainly() && copies.is_none() {
+            self.ask_grant(offer, now);
+        }
         let flow = self.hasher.hash_one((offer.epoch, offer.from.index, offer.leg.sent()));
         let candidate = &mut self.candidates[flow as usize % SLOTS];
         let due = if offer.leg.turns() { offer.ended } else { candidate.is_due(flow, now.0) };
@@ -65,9 +69,20 @@ impl Handover {
         }
     }
 
-    /// Notes the mark of a packet of this batch.
-    pub(super) fn note(&mut self, mark: Mark) {
-        self.marks.push(mark);
+    /// Asks for leave to open connections like the one that this packet answers, once a few of them came.
+    fn ask_grant(&mut self, answer: &Offer, now: Timestamp) {
+        let any = Tuple { dst_port: 0, ..*answer.leg.sent() };
+        let kind = self.hasher.hash_one((answer.epoch, answer.from.index, any));
+        if self.candidates[kind as usize % SLOTS].is_due(kind, now.0) {
+            self.carried.ask_grant(answer, now);
+        }
+    }
+
+    /// Before a packet of this batch is decided: notes its mark, and learns of the connections that the kernel has opened.
+    #[inline]
+    pub(super) fn begin(&mut self, mark: Option<Mark>) {
+        self.marks.extend(mark);
+        self.carried.catch_up();
     }
 
     /// Reports the marks: all packets of the batch went on their way.

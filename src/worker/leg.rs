@@ -7,7 +7,8 @@ use std::iter::zip;
 use std::net::IpAddr;
 
 use crate::dataplane::{
-    Direction, FlowState, Flows, Followed, FollowedMapping, NicId, PortId, Snapshot, Timestamp, Traffic, UsedMapping,
+    Direction, FlowState, Flows, Followed, FollowedMapping, NicId, PortId, Signal, Snapshot, Standing, Timestamp,
+    Traffic, UsedMapping,
 };
 use crate::sys::flow_cache::{Flow, FlowKey};
 use crate::wire::ethernet::FABRIC;
@@ -17,6 +18,8 @@ use super::device::KernelPort;
 
 /// Flags of TCP that begin or end a connection: FIN, SYN, RST.
 const TURNS: u8 = 7;
+/// Flags of the answer to a connection's first packet: SYN and ACK.
+const ANSWERS: u8 = 0x12;
 
 /// The leg of a packet that went by records, mappings and tables alone.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +34,8 @@ pub(super) struct Leg {
     hops: u8,
     /// The packet begins or ends a connection.
     turns: bool,
+    /// It answers the first one of a connection.
+    answers: bool,
     ends: [NicId; 2],
     /// Whether each end keeps records.
     recorded: [bool; 2],
@@ -71,6 +76,7 @@ impl Leg {
             ttl: packet.ttl() + hops,
             hops,
             turns: packet.tcp_flags().is_some_and(|flags| flags & TURNS != 0),
+            answers: packet.tcp_flags().is_some_and(|flags| flags & (TURNS | ANSWERS) == ANSWERS),
             ends: [sender, receiver],
             recorded,
             ports: [PortId(0); 2],
@@ -100,6 +106,32 @@ impl Leg {
     fn passages(&self) -> [(Option<NicId>, Direction, &Tuple); 2] {
         let nic = |end: usize| self.recorded[end].then_some(self.ends[end]);
         [(nic(0), Direction::Outbound, &self.sent), (nic(1), Direction::Inbound, &self.delivered)]
+    }
+
+    /// Of a connection that was opened between two machines: its legs there and back. `ends` and `ports` are those of who
+    /// opened it, and of the other.
+    pub(super) fn of_opened(sent: Tuple, ends: [NicId; 2], ports: [PortId; 2], ttls: [u8; 2]) -> [Self; 2] {
+        let leg = |sent: Tuple, ends: [NicId; 2], ports: [PortId; 2], ttl: u8| Self {
+            sent,
+            between: None,
+            delivered: sent,
+            mappings: [None; 2],
+            ttl,
+            hops: 0,
+            turns: false,
+            answers: false,
+            ends,
+            recorded: [true; 2],
+            ports,
+        };
+        let reversed = |[one, other]: [NicId; 2]| [other, one];
+        let back = leg(sent.mirrored(), reversed(ends), [ports[1], ports[0]], ttls[1]);
+        [leg(sent, ends, ports, ttls[0]), back]
+    }
+
+    /// Whether the packet answers the first one of a connection between two machines, which nothing translates.
+    pub(super) fn answers_plainly(&self) -> bool {
+        self.answers && !self.is_rewritten() && self.mappings == [None; 2] && self.recorded == [true; 2]
     }
 
     /// Whether another leg is its packets' way back.
@@ -148,18 +180,23 @@ impl Leg {
         Some(Basis { begun, idle_secs })
     }
 
-    /// Adds traffic that was carried, as `carried` says of the last packet. False if what it stood on is gone.
-    pub(super) fn add(&self, flows: &Flows, basis: &Basis, traffic: Traffic, carried: &Flow) -> bool {
+    /// Adds traffic that was carried, as `carried` says of the last packet; returns what became of what it stands on.
+    pub(super) fn add(&self, flows: &Flows, basis: &Basis, traffic: Traffic, carried: &Flow) -> Standing {
         let last = Timestamp(carried.last);
-        let mut stands = true;
+        let passing = (traffic, Signal::of_bits(carried.signals), last);
+        let mut standing = Standing::Open;
         for (begun, (nic, direction, tuple)) in basis.begun.iter().zip(self.passages()) {
-            stands &= nic.is_none_or(|nic| flows.records.count(nic, direction, tuple, *begun, traffic, last));
+            if let Some(nic) = nic {
+                standing = standing.max(flows.records.count(nic, direction, tuple, *begun, passing));
+            }
         }
         let expects = Some(u32::from_be_bytes(carried.expects)).filter(|expects| *expects != 0);
         for followed in self.followed().filter(|_| traffic.packets > 0) {
-            stands = stands && flows.mappings.refresh(&followed, last, expects);
+            if standing == Standing::Gone || !flows.mappings.refresh(&followed, last, expects) {
+                standing = Standing::Gone;
+            }
         }
-        stands
+        standing
     }
 }
 
@@ -178,9 +215,6 @@ impl Offer {
     pub(super) fn decided(&self, snapshot: &Snapshot, now: Timestamp) -> Flow {
         let Self { leg, to, epoch, .. } = self;
         let [sender, receiver] = leg.ends.map(|nic| snapshot.nic(nic));
-        let mut ethernet = [0; 12];
-        ethernet[..6].copy_from_slice(&to.guest);
-        ethernet[6..].copy_from_slice(&FABRIC);
         let (before, after) = (key(0, &leg.sent), key(0, &leg.delivered));
         Flow {
             epoch: *epoch,
@@ -189,7 +223,7 @@ impl Offer {
             out: to.index,
             mtu: receiver.mtu,
             ttl: leg.ttl,
-            ethernet,
+            ethernet: ethernet(to),
             src: after.src,
             dst: after.dst,
             src_port: after.src_port,
@@ -210,7 +244,15 @@ impl Basis {
     }
 }
 
-const fn nanos(secs: u16) -> u64 {
+/// The Ethernet addresses of a packet to a port's guest.
+pub(super) fn ethernet(to: &KernelPort) -> [u8; 12] {
+    let mut ethernet = [0; 12];
+    ethernet[..6].copy_from_slice(&to.guest);
+    ethernet[6..].copy_from_slice(&FABRIC);
+    ethernet
+}
+
+pub(super) const fn nanos(secs: u16) -> u64 {
     secs as u64 * 1_000_000_000
 }
 
@@ -227,7 +269,7 @@ fn difference(before: [&[u8]; 2], after: [&[u8]; 2]) -> u32 {
 }
 
 /// A flow as it comes from a port.
-fn key(port: u32, tuple: &Tuple) -> FlowKey {
+pub(super) fn key(port: u32, tuple: &Tuple) -> FlowKey {
     let octets = |address: IpAddr| {
         let mut octets = [0; 16];
         match address {
@@ -286,6 +328,7 @@ mod tests {
             ttl: 64,
             hops: 0,
             turns: false,
+            answers: false,
             ends: [NicId(3), NicId(9)],
             recorded: [false; 2],
             ports: [PortId(0); 2],
@@ -301,15 +344,15 @@ mod tests {
         assert_eq!(basis.limit(Flow { timeout: nanos(200), ..Flow::default() }).timeout, nanos(200));
         let carried = |seconds| Flow { last: at(seconds).0, expects: [0, 0, 0, 1], ..Flow::default() };
         let traffic = |packets| Traffic { packets, bytes: 100 };
-        assert!(leg.add(&flows, &basis, traffic(0), &carried(100)));
+        assert_eq!(leg.add(&flows, &basis, traffic(0), &carried(100)), Standing::Open);
         assert_eq!(leg.basis(&flows, at(241)), None, "nothing was carried");
-        assert!(leg.add(&flows, &basis, traffic(1), &carried(200)));
+        assert_eq!(leg.add(&flows, &basis, traffic(1), &carried(200)), Standing::Open);
         assert_eq!(leg.basis(&flows, at(440)), Some(basis));
         assert_eq!(leg.basis(&flows, at(441)), None);
         let mut near = None;
         flows.mappings.expire(at(1000), usize::MAX, |expired| near = expired.near_expects);
         assert_eq!(near, Some(1), "what the sender acknowledged, for its reset (LB-25)");
-        assert!(!leg.add(&flows, &basis, traffic(2), &carried(1001)), "the mapping is gone");
+        assert_eq!(leg.add(&flows, &basis, traffic(2), &carried(1001)), Standing::Gone, "the mapping is gone");
     }
 
     #[test]
@@ -438,11 +481,11 @@ mod tests {
         let basis = both.basis(&flows, at(1)).expect("it has both");
         assert_eq!(basis.idle_secs, 240);
         let carried = |seconds| Flow { last: at(seconds).0, ..Flow::default() };
-        assert!(both.add(&flows, &basis, Traffic { packets: 1, bytes: 1 }, &carried(200)));
+        assert_eq!(both.add(&flows, &basis, Traffic { packets: 1, bytes: 1 }, &carried(200)), Standing::Open);
         assert_eq!(both.basis(&flows, at(430)), Some(basis), "neither has ended");
         assert_eq!(both.basis(&flows, at(441)), None, "the first has");
         flows.mappings.expire(at(441), usize::MAX, |_| {});
-        assert!(!both.add(&flows, &basis, Traffic { packets: 1, bytes: 1 }, &carried(441)));
+        assert_eq!(both.add(&flows, &basis, Traffic { packets: 1, bytes: 1 }, &carried(441)), Standing::Gone);
         let only = Leg { mappings: [None, Some(second)], ..both };
         assert_eq!(only.basis(&flows, at(441)).map(|basis| basis.idle_secs), Some(300));
         let other = Leg { between: Some(first.sent), ..both };
@@ -462,10 +505,11 @@ mod tests {
         room.admit(Direction::Outbound, &leg.sent, Deciders::default(), passing, &terms);
         let basis = leg.basis(&flows, at(2)).expect("it has its record");
         let carried = |seconds| Flow { last: at(seconds).0, ..Flow::default() };
-        assert!(leg.add(&flows, &basis, Traffic { packets: 2, bytes: 100 }, &carried(3)));
+        assert_eq!(leg.add(&flows, &basis, Traffic { packets: 2, bytes: 100 }, &carried(3)), Standing::Open);
         let record = flows.records.find(NicId(0), Direction::Outbound, &leg.sent, at(3)).unwrap();
         assert_eq!((record.last, record.sent), (at(3), Traffic { packets: 3, bytes: 140 }));
         let other = Basis { begun: [at(9), at(0)], ..basis };
-        assert!(!leg.add(&flows, &other, Traffic { packets: 2, bytes: 100 }, &carried(4)), "it began at another time");
+        let gone = leg.add(&flows, &other, Traffic { packets: 2, bytes: 100 }, &carried(4));
+        assert_eq!(gone, Standing::Gone, "it began at another time");
     }
 }

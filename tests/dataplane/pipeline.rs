@@ -5,6 +5,7 @@ mod fabric;
 mod fuzz;
 mod loops;
 mod nsg;
+mod opening;
 mod peering;
 mod spread;
 mod state;

@@ -6,6 +6,7 @@
 //! device, or dropped for what.
 
 mod guarded;
+mod opening;
 mod rules;
 mod state;
 mod steps;
@@ -24,7 +25,7 @@ use vnet::wire::{Offload, Packet as Wire};
 
 use rules::{Party, Twin};
 use state::{Form, Packet};
-use topology::{Random, Sent};
+use topology::{Kind, Random, Sent};
 
 const TOPOLOGIES: u64 = 150;
 const PACKETS: usize = 300;

@@ -23,10 +23,10 @@ fn up(topology: &str) -> Option<Lab> {
 }
 
 /// Stops the daemon until dropped.
-struct Stopped(ProcessId);
+pub(crate) struct Stopped(ProcessId);
 
 impl Stopped {
-    fn of(lab: &Lab) -> Self {
+    pub(crate) fn of(lab: &Lab) -> Self {
         let daemon = ProcessId::of(lab.data(&["status"])["pid"].as_u64().unwrap() as u32).unwrap();
         assert!(daemon.signal(Signal::STOP).unwrap());
         let stopped = Self(daemon);

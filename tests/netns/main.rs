@@ -42,6 +42,7 @@ mod life;
 mod limits;
 mod nftables;
 mod old_tables;
+mod opened;
 mod own_router;
 mod peering;
 mod platform;

@@ -236,6 +236,7 @@ impl Answers {
     }
 
     fn rules(&self, target: &str) -> Result<Vec<analysis::EffectiveGroup>, String> {
+        self.engine.read_carried();
         let published = self.engine.published();
         analysis::rules(&published.network, &published.compiled, target, |rule| Some(self.engine.hits(rule)))
     }

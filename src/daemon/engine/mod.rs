@@ -114,7 +114,10 @@ impl Engine {
         let flows = Arc::new(flows);
         let port = tuns.iter().flat_map(|tun| &tun.queues).find_map(TunQueue::port);
         let taps = Arc::default();
-        let carried = port.map(|port| Carried::start(Arc::clone(port.cache()), Arc::clone(&flows), Arc::clone(&taps)));
+        let carried = port.map(|port| {
+            let (cache, snapshot, flows) = (Arc::clone(port.cache()), Arc::clone(&snapshot), Arc::clone(&flows));
+            Carried::start(cache, snapshot, flows, Arc::clone(&taps), events.clone())
+        });
         let carried = carried.transpose()?.map(Arc::new);
         let tables = Tables { snapshot, flows, taps, events, carried };
         // A port or a worker reports its end once, so their number bounds what waits.
@@ -285,7 +288,7 @@ impl Engine {
     }
 
     /// Counts what the kernel carried until now.
-    fn read_carried(&self) {
+    pub fn read_carried(&self) {
         if let Some(carried) = &self.tables.carried {
             carried.read();
         }
@@ -412,13 +415,15 @@ impl Engine {
         Timestamp(monotonic_nanos())
     }
 
-    /// How often a rule has decided since the network came up, or the rule.
+    /// How often a rule has decided since the network came up, or the rule; on what the kernel carried when that was read
+    /// last: [`Self::read_carried`].
     pub fn hits(&self, rule: RuleId) -> u64 {
         self.workers.tallies().iter().map(|tally| tally.rules().get(rule)).sum()
     }
 
     /// The rules that a user wrote and that have decided nothing since the network came up, or they were written.
     pub fn unused_rules(&self) -> Vec<RuleLabel> {
+        self.read_carried();
         let published = self.published();
         let written = published.rules.written(&published.network);
         written.filter(|(id, _)| self.hits(*id) == 0).map(|(_, label)| label.clone()).collect()

@@ -38,6 +38,7 @@ mod fast_path;
 mod gateway;
 mod idle_reset;
 mod nsg;
+mod opening;
 mod packet_view;
 mod passed;
 mod platform;
@@ -59,6 +60,7 @@ use route::{Hop, ResolvedHop};
 pub use fast_path::Paths;
 pub use idle_reset::{End, reset_end};
 pub use nsg::evaluate;
+pub use opening::{Opening, opening};
 
 /// The mutable state that workers share.
 #[derive(Debug)]

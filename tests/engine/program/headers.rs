@@ -17,9 +17,9 @@ struct Change {
 
 /// Where things are in the packets here, which have no options.
 #[derive(Clone, Copy)]
-struct Layout {
-    v6: bool,
-    tcp: bool,
+pub(super) struct Layout {
+    pub(super) v6: bool,
+    pub(super) tcp: bool,
 }
 
 impl Layout {
@@ -35,7 +35,7 @@ impl Layout {
     }
 
     /// A whole packet.
-    fn built(self, payload: usize) -> Vec<u8> {
+    pub(super) fn built(self, payload: usize) -> Vec<u8> {
         let ends = if self.v6 { ["[fd00::1]:1000", "[fd00::2]:53"] } else { ["10.0.0.1:1000", "10.0.0.2:53"] };
         let [src, dst] = ends.map(|end| end.parse().unwrap());
         let payload = vec![7; payload];
@@ -43,13 +43,13 @@ impl Layout {
     }
 
     /// The same as a kernel leaves it to its device.
-    fn packet(self, payload: usize) -> Vec<u8> {
+    pub(super) fn packet(self, payload: usize) -> Vec<u8> {
         let mut packet = self.built(payload);
         self.add_up(&mut packet);
         packet
     }
 
-    fn frame(self, packet: &[u8]) -> Vec<u8> {
+    pub(super) fn frame(self, packet: &[u8]) -> Vec<u8> {
         let kind: [u8; 2] = if self.v6 { [0x86, 0xdd] } else { [8, 0] };
         [&FORGED[..], &[0; 6], &kind, packet].concat()
     }

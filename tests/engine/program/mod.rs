@@ -14,6 +14,7 @@ use vnet::wire::{Offload, Packet};
 use vnet::worker::{CaptureWatch, Carried};
 
 mod headers;
+mod openings;
 mod translation;
 
 use super::*;
@@ -293,10 +294,10 @@ fn a_capture_that_ends_ends_all_entries() {
     inside(|| {
         let cache = Arc::new(FlowCache::load().unwrap());
         let (flows, taps) = (Arc::new(Flows::new(FlowLimits::default())), Arc::default());
-        let carried = Carried::start(Arc::clone(&cache), Arc::clone(&flows), Arc::clone(&taps)).unwrap();
-        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
-        let carried = Some(Arc::new(carried));
-        let tables = Tables { snapshot, flows, taps, events: FlowEvents::default(), carried };
+        let (snapshot, events) = (Arc::new(ArcSwap::from_pointee(Snapshot::default())), FlowEvents::default());
+        let shared = (Arc::clone(&snapshot), Arc::clone(&flows), Arc::clone(&taps));
+        let carried = Carried::start(Arc::clone(&cache), shared.0, shared.1, shared.2, events.clone()).unwrap();
+        let tables = Tables { snapshot, flows, taps, events, carried: Some(Arc::new(carried)) };
         let capture = CaptureWatch::new(&tables, Pattern::All(Vec::new()), 100);
         let before = cache.epoch();
         drop(capture);

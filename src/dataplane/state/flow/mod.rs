@@ -71,6 +71,15 @@ impl From<u64> for Cursor {
     }
 }
 
+/// What became of a flow's record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    Open,
+    /// Its connection is over.
+    Closed,
+    Gone,
+}
+
 /// Records of admitted flows, shared by all workers.
 #[derive(Debug)]
 pub struct FlowTable {
@@ -194,23 +203,32 @@ impl FlowTable {
         shard.find(&key, hash).filter(|record| !record.lapsed(now))?.view()
     }
 
-    /// Counts packets of a flow that followed its record without coming by here, the last of them at `last`. False if
-    /// the record that began then is gone.
+    /// Counts packets of a flow that followed its record without coming by here: what they said, and when the last of
+    /// them came. Only if it is the record that began then.
     pub fn count(
         &self,
         nic: NicId,
         direction: Direction,
         tuple: &Tuple,
         begun: Timestamp,
-        traffic: Traffic,
-        last: Timestamp,
-    ) -> bool {
+        (traffic, signal, last): (Traffic, Signal, Timestamp),
+    ) -> Standing {
         let key = FlowKey::new(nic, direction, tuple);
         let hash = self.hasher.hash_one(key);
         let mut shard = self.shard(hash);
-        let Some(record) = shard.find(&key, hash).filter(|record| record.begun() == begun) else { return false };
-        record.count(direction, traffic, last);
-        true
+        let Some(record) = shard.find(&key, hash).filter(|record| record.begun() == begun) else {
+            return Standing::Gone;
+        };
+        record.count(direction, traffic, signal, last);
+        if record.is_closed() { Standing::Closed } else { Standing::Open }
+    }
+
+    /// TTL or hop limit of the last packet that its guest sent, if it sent one.
+    pub fn ttl(&self, nic: NicId, direction: Direction, tuple: &Tuple) -> Option<u8> {
+        let key = FlowKey::new(nic, direction, tuple);
+        let hash = self.hasher.hash_one(key);
+        let ttl = self.shard(hash).find(&key, hash)?.ttl();
+        (ttl != 0).then_some(ttl)
     }
 
     /// Copies the record of a packet's flow into another table, where following it changes nothing here.

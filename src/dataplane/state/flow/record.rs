@@ -204,13 +204,24 @@ impl Record {
         }
     }
 
-    /// Counts packets that the kernel carried, the last of them at `last`.
-    pub(super) fn count(&mut self, direction: Direction, traffic: Traffic, last: Timestamp) {
+    /// Counts packets that the kernel carried, the last of them at `last`; `signal` is what all of them said.
+    pub(super) fn count(&mut self, direction: Direction, traffic: Traffic, signal: Signal, last: Timestamp) {
         self.last = self.last.max(last);
+        self.connection.note(direction, signal);
         match direction {
             Direction::Outbound => self.sent += traffic,
             Direction::Inbound => self.received += traffic,
         }
+    }
+
+    /// Its connection is over.
+    pub(super) const fn is_closed(&self) -> bool {
+        self.connection.is_closed()
+    }
+
+    /// TTL of the guest's last packet.
+    pub(super) const fn ttl(&self) -> u8 {
+        self.ttl
     }
 
     pub(super) const fn begun(&self) -> Timestamp {

@@ -52,6 +52,12 @@ impl Signal {
         }
     }
 
+    /// What several segments of one side said, as the bits of a side: 1 SYN, 2 FIN, 4 RST, 8 anything else.
+    #[inline]
+    pub const fn of_bits(bits: u8) -> Self {
+        Self(bits & SIDE)
+    }
+
     /// The first segment of a new connection.
     #[inline]
     pub const fn opens(self) -> bool {
@@ -223,5 +229,19 @@ mod tests {
         assert!(opens(flag::SYN) && opens(flag::SYN | 0xc0), "with ECN set-up too (RFC 3168)");
         assert!(!opens(flag::SYN | ACK) && !opens(ACK) && !opens(flag::SYN | flag::RST) && !opens(0));
         assert!(!Signal::NONE.opens());
+    }
+
+    /// The kernel's program has the same bits (`SIGNAL_SYN` and so on).
+    #[test]
+    fn what_several_segments_said_is_noted_at_once() {
+        let bits = |flags| Signal::from_flags(flags).0 & SIDE;
+        assert_eq!([flag::SYN, flag::FIN | ACK, flag::RST, ACK].map(bits), [1, 2 | 8, 4, 8]);
+        let mut connection = Connection::NONE;
+        connection.note(Outbound, Signal::of_bits(1 | 8));
+        connection.note(Inbound, Signal::of_bits(1 | 2 | 8));
+        assert_eq!(connection.state(Outbound), Some(Closing));
+        connection.note(Outbound, Signal::of_bits(2 | 8));
+        assert_eq!(connection.state(Outbound), Some(Closed));
+        assert!(!Signal::of_bits(u8::MAX).opens());
     }
 }

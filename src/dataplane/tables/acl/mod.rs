@@ -23,6 +23,8 @@ pub struct Acl {
     /// By rule.
     outcomes: Arc<[AclMatch]>,
     flushes: bool,
+    /// A rule restricts source ports.
+    asks_src_ports: bool,
 }
 
 /// One rule, ready to match.
@@ -74,7 +76,8 @@ impl Acl {
     pub fn new(rules: Vec<AclRule>) -> Self {
         let outcome = |(rule, &AclRule { action, custom, .. })| AclMatch { rule, action, custom, id: None };
         let outcomes = (0..).zip(&rules).map(outcome).collect();
-        Self { classifier: Classifier::new(rules), outcomes, flushes: false }
+        let asks_src_ports = rules.iter().any(|rule| !rule.src_ports.contains(&(0..=u16::MAX)));
+        Self { classifier: Classifier::new(rules), outcomes, flushes: false, asks_src_ports }
     }
 
     /// Gives its rules these numbers, in their order.
@@ -94,6 +97,11 @@ impl Acl {
 
     pub fn flushes(&self) -> bool {
         self.flushes
+    }
+
+    /// Whether the first match may depend on the source port.
+    pub fn asks_src_ports(&self) -> bool {
+        self.asks_src_ports
     }
 
     /// A rule's number in counters and flow records.

@@ -1,0 +1,81 @@
+//! What the thread of [`Carried`](super::Carried) knows of an entry of the kernel's map.
+//!
+//! One idea: the kernel counts from the entry's beginning, and what was read before is kept here. So each reading adds the
+//! difference to records, mappings and counters.
+
+use crate::dataplane::{Flows, Standing, Timestamp, Traffic};
+use crate::sys::flow_cache::Flow;
+
+use super::copies::Copies;
+use super::counters::Tally;
+use super::grants::Credit;
+use super::leg::{Basis, Leg};
+use super::slots::Slot;
+
+/// A connection that the kernel opened comes up again if nothing acknowledged it for so long.
+const HALF_OPEN: u64 = 1_000_000_000;
+/// Bits of [`Flow::signals`] that only an established connection has: anything beside SYN and RST.
+const ACKNOWLEDGED: u8 = 2 | 8;
+
+/// A flow in one direction that was handed over.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) leg: Leg,
+    pub(super) basis: Basis,
+    /// What was added to records and counters so far.
+    pub(super) read: Reading,
+    /// By which copies of its packets are known, or zero.
+    pub(super) copies: u32,
+    /// As long as it waits for its packets that went up.
+    pub(super) slot: Option<Slot>,
+    /// Of a connection that the kernel opened, until it is established.
+    pub(super) half_open: Option<HalfOpen>,
+    /// It carries no more; its counts are read once more, for packets under leg.
+    pub(super) over: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct HalfOpen {
+    pub(super) since: Timestamp,
+    /// One of the two directions has it.
+    pub(super) _credit: Option<Credit>,
+}
+
+/// What an entry had carried.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reading {
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    pub(super) wire_bytes: u64,
+    pub(super) missed: u64,
+}
+
+impl Entry {
+    pub(super) const fn is_live(flow: &Flow, epoch: u64, now: u64) -> bool {
+        flow.epoch == epoch && flow.ended == 0 && now.saturating_sub(flow.last) <= flow.timeout
+    }
+
+    /// Whether nobody acknowledged its connection for a while.
+    pub(super) fn is_ignored(&self, now: u64) -> bool {
+        self.half_open.as_ref().is_some_and(|half_open| now.saturating_sub(half_open.since.0) > HALF_OPEN)
+    }
+
+    /// Adds what it has carried since it was read last; returns what became of its records and mapping.
+    pub(super) fn add(&mut self, flow: &Flow, (flows, tally, wanted): (&Flows, &Tally, &Copies)) -> Standing {
+        let Self { leg, basis, read, slot, copies, half_open, .. } = self;
+        if flow.signals & ACKNOWLEDGED != 0 {
+            *half_open = None;
+        }
+        wanted.miss(*copies, flow.missed - read.missed);
+        if flow.slot == 0 {
+            *slot = None;
+        }
+        let traffic = Traffic { packets: flow.packets - read.packets, bytes: flow.bytes - read.bytes };
+        let [ingress, egress] = leg.ports().map(|port| tally.port(port));
+        let on_wire = flow.wire_bytes - read.wire_bytes;
+        ingress.received(traffic.packets, on_wire);
+        egress.sent(traffic.packets, on_wire);
+        *read = Reading { packets: flow.packets, bytes: flow.bytes, wire_bytes: flow.wire_bytes, missed: flow.missed };
+        leg.add(flows, basis, traffic, flow)
+    }
+}

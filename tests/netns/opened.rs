@@ -1,0 +1,221 @@
+//! Connections that the kernel opens by itself, since the tables decide on all of their kind alike: without the daemon, and
+//! with the same records, counts and ends as others.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::Duration;
+
+use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr};
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use serde_json::Value;
+
+use crate::carried::Stopped;
+use crate::flow_cache::{A, B, NOWHERE, counted, topology};
+use crate::lab::{Lab, NEVER, SOON, eventually};
+use crate::trace::Trace;
+
+const A6: &str = "fd00:1:0:1::4";
+const B6: &str = "fd00:1:0:1::5";
+const SERVER: u16 = 7000;
+
+/// How a client ends its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Fin,
+    Reset,
+}
+
+/// Listens in `b`, and sends back what it gets, one connection after the other.
+fn listen(lab: &Lab, address: &str) -> SocketAddr {
+    let at = SocketAddr::new(address.parse().unwrap(), SERVER);
+    let listener = lab.inside("b", || TcpListener::bind(at).unwrap());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut word = [0; 4];
+            while stream.read_exact(&mut word).is_ok() && stream.write_all(&word).is_ok() {}
+        }
+    });
+    at
+}
+
+/// A connection from `a`, from this port if it is not 0: one word there and back.
+fn exchange(lab: &Lab, to: SocketAddr, port: u16, end: End, patience: Duration) -> bool {
+    let from = SocketAddr::new(if to.is_ipv4() { A } else { A6 }.parse().unwrap(), port);
+    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let client = lab.inside("a", || socket(family, SocketType::STREAM, None).unwrap());
+    set_socket_reuseaddr(&client, true).unwrap();
+    bind(&client, &from).unwrap();
+    let client = TcpStream::from(client);
+    // `connect` waits for as long as a write may.
+    client.set_write_timeout(Some(patience)).unwrap();
+    client.set_read_timeout(Some(patience)).unwrap();
+    let ask = || -> std::io::Result<()> {
+        connect(client.as_fd(), &to)?;
+        (&client).write_all(b"word")?;
+        (&client).read_exact(&mut [0; 4])
+    };
+    let answered = ask().is_ok();
+    if end == End::Reset {
+        set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    }
+    answered
+}
+
+/// Until connections need no daemon. Ports that are named are not used.
+fn settle(lab: &Lab, to: SocketAddr) {
+    eventually("the kernel opens connections by itself", || {
+        assert!((0..6).all(|_| exchange(lab, to, 0, End::Fin, NEVER)));
+        let _stopped = Stopped::of(lab);
+        exchange(lab, to, 0, End::Fin, NEVER)
+    });
+}
+
+/// The flows from these ports at both ends, by end and port: all that does not depend on time.
+fn flows(lab: &Lab, ports: std::ops::Range<u16>) -> BTreeMap<(String, u64), BTreeMap<String, Value>> {
+    const KEPT: [&str; 7] =
+        ["direction", "protocol", "sourceAddress", "destinationAddress", "destinationPort", "state", "access"];
+    let rows = lab.data(&["flows", "--both", "--limit", "100000"]);
+    let of_ports = |flow: &&Value| ports.contains(&(flow["sourcePort"].as_u64().unwrap() as u16));
+    let kept = |flow: &Value| {
+        let fields = flow.as_object().unwrap().iter();
+        fields
+            .filter(|(key, _)| KEPT.contains(&key.as_str()))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    };
+    let key = |flow: &Value| (flow["node"].as_str().unwrap().to_owned(), flow["sourcePort"].as_u64().unwrap());
+    rows.as_array().unwrap().iter().filter(of_ports).map(|flow| (key(flow), kept(flow))).collect()
+}
+
+/// How often rules have decided, by their names.
+fn hits(lab: &Lab, node: &str) -> BTreeMap<String, u64> {
+    let rules = lab.data(&["rules", node]);
+    let text = rules.to_string();
+    let all = all_objects(&rules).into_iter().filter(|rule| rule["hits"].is_u64()).collect::<Vec<_>>();
+    assert!(!all.is_empty(), "{text}");
+    all.iter().map(|rule| (rule["name"].as_str().unwrap().to_owned(), rule["hits"].as_u64().unwrap())).collect()
+}
+
+fn all_objects(value: &Value) -> Vec<&Value> {
+    let inside = match value {
+        Value::Array(values) => values.iter().flat_map(all_objects).collect(),
+        Value::Object(fields) => fields.values().flat_map(all_objects).collect(),
+        _ => Vec::new(),
+    };
+    [vec![value], inside].concat()
+}
+
+#[test]
+fn nsg_20_connections_without_the_daemon_are_recorded_and_counted_as_others() {
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    for (address, first) in [(B, 20_000), (B6, 21_000)] {
+        let to = listen(&lab, address);
+        settle(&lab, to);
+        let before = hits(&lab, "b");
+        let counts = || ["a", "b"].map(|node| counted(&lab, node));
+        let sent = counts();
+        let ends = [End::Fin, End::Reset];
+        {
+            let _stopped = Stopped::of(&lab);
+            for port in first..first + 20 {
+                assert!(exchange(&lab, to, port, ends[usize::from(port) % 2], NEVER), "{port}");
+            }
+        }
+        eventually("all are recorded, and closed", || {
+            let all = flows(&lab, first..first + 20);
+            all.len() == 40 && all.values().all(|flow| flow["state"] == "Closed")
+        });
+        for ((node, port), flow) in flows(&lab, first..first + 20) {
+            assert_eq!(flow["direction"], if node == "a" { "Outbound" } else { "Inbound" }, "{port}");
+            assert_eq!((&flow["access"], &flow["destinationPort"]), (&"Allow".into(), &SERVER.into()), "{port}");
+        }
+        let after = hits(&lab, "b");
+        let more: BTreeMap<_, _> = after
+            .iter()
+            .map(|(rule, count)| (rule.clone(), count - before[rule]))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        let names: Vec<_> = more.iter().map(|(rule, count)| (rule.rsplit('/').next().unwrap(), *count)).collect();
+        assert_eq!(names, [("AllowVnetInBound", 20), ("AllowVnetOutBound", 20)]);
+        eventually("what one machine sent, the other received", || {
+            let now = counts();
+            // At least: SYN, ACK, word, and what ends it.
+            let of = |from: usize, field: usize| now[from][field] - sent[from][field];
+            of(0, 0) - of(0, 2) == of(1, 1) && of(1, 0) - of(1, 2) == of(0, 1) && of(0, 0) >= 80
+        });
+    }
+}
+
+#[test]
+fn a_change_decides_on_the_next_connection() {
+    const DENY_TCP: &str = "{name: no, priority: 100, direction: Inbound, access: Deny, protocol: Tcp, \
+                            sourceAddressPrefix: '*', sourcePortRange: '*', destinationAddressPrefix: '*', \
+                            destinationPortRange: '*'}";
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    let to = listen(&lab, B);
+    for (rules, routes, reason) in [(DENY_TCP, "", "NsgInbound"), ("", NOWHERE, "NextHopNone")] {
+        for _ in 0..3 {
+            lab.apply(&topology("veth", "", ""));
+            settle(&lab, to);
+            lab.apply(&topology("veth", rules, routes));
+            assert!(!exchange(&lab, to, 0, End::Fin, NEVER), "{reason}");
+            lab.await_drop("a", reason);
+        }
+    }
+}
+
+/// NSG-07: a rule that asks for the source port is asked for each connection.
+#[test]
+fn nsg_07_a_source_port_that_a_rule_denies_is_denied() {
+    const LOW: &str = "{name: low, priority: 100, direction: Inbound, access: Deny, protocol: Tcp, \
+                       sourceAddressPrefix: '*', sourcePortRange: '100-200', destinationAddressPrefix: '*', \
+                       destinationPortRange: '*'}";
+    let Some(lab) = Lab::up(&topology("veth", LOW, "")) else { return };
+    let to = listen(&lab, B);
+    for port in 20_000..20_020 {
+        assert!(exchange(&lab, to, port, End::Reset, NEVER), "{port}");
+    }
+    assert!(!exchange(&lab, to, 150, End::Fin, NEVER));
+    assert!(lab.drops("a", "NsgInbound") > 0);
+    let _stopped = Stopped::of(&lab);
+    assert!(!exchange(&lab, to, 0, End::Fin, NEVER), "each needs the daemon");
+}
+
+#[test]
+fn a_trace_sees_the_first_packets_of_granted_connections() {
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    let to = listen(&lab, B);
+    settle(&lab, to);
+    let mut trace = Trace::start(&lab, &["--count", "1", "tcp", "and", "src", "port", "23456"]);
+    assert!(exchange(&lab, to, 23_456, End::Fin, NEVER));
+    let (seen, code) = trace.rest();
+    assert_eq!((seen.len(), code), (1, 0));
+    assert!(seen[0].to_string().contains("AllowVnetInBound"), "a rule decided: {}", seen[0]);
+    drop(trace);
+    settle(&lab, to);
+}
+
+/// Connections that the daemon has not heard of take all of the credit. It comes back, and meanwhile the daemon decides.
+#[test]
+fn a_flood_of_connections_takes_no_more_than_the_credit_and_fills_nothing_for_good() {
+    /// As src/sys/flow_cache.rs has it.
+    const CREDIT: usize = 8192;
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    let to = listen(&lab, B);
+    settle(&lab, to);
+    eventually("the credit is whole again", || lab.data(&["status"])["carriedFlows"] == 0);
+    let stopped = Stopped::of(&lab);
+    // Each from another port: a port that is used again goes up.
+    let ports = 10_000..10_000 + 2 * CREDIT as u16;
+    let opened = ports.take_while(|port| exchange(&lab, to, *port, End::Reset, NEVER)).count();
+    drop(stopped);
+    // A busy machine may have had the daemon's last reading before.
+    assert!((CREDIT - 20..=CREDIT).contains(&opened), "{opened}");
+    assert!(exchange(&lab, to, 0, End::Fin, SOON), "with the daemon");
+    settle(&lab, to);
+    let both = lab.data(&["flows", "--both", "--limit", "100000"]).as_array().unwrap().len();
+    assert!(both >= 2 * opened, "each has its records: {both}");
+}
