@@ -340,15 +340,15 @@ mod tests {
     fn a_torn_write_is_mended_wherever_it_was_torn() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file.json");
-        append(&path, "1").unwrap();
+        assert_eq!(append(&path, "1").unwrap(), 18, "the first and last line, too");
         append(&path, "2").unwrap();
         let whole = fs::read(&path).unwrap();
+        let ends = |text: &str| whole.windows(text.len()).position(|part| part == text.as_bytes()).unwrap() + text.len();
         for torn in 0..whole.len() {
             fs::write(&path, &whole[..torn]).unwrap();
             append(&path, "3").unwrap();
-            let records = read(&path);
-            assert_eq!(records.last(), Some(&3));
-            assert!(records.len() <= 3 && records.is_sorted(), "torn at {torn}: {records:?}");
+            let kept = ["1", "1,\n2"].into_iter().filter(|text| torn >= ends(text)).count() as u64;
+            assert_eq!(read(&path), (1..=kept).chain([3]).collect::<Vec<_>>(), "torn at {torn}");
         }
         assert_eq!(append(&path, "4").unwrap(), 3, "a comma, a newline and the record");
     }
@@ -379,6 +379,30 @@ mod tests {
         let mut next = named("LOG", dir.path());
         next.take_over(&before);
         assert_eq!((next.records(), next.lost(), next.error()), (1, 0, None));
+    }
+
+    /// Of all interfaces, and what a killed daemon left. The directories go as far as they become empty.
+    #[test]
+    fn an_hour_that_goes_leaves_only_what_is_not_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = files(dir.path(), Some(1), 1 << 20);
+        let second = LoggedRecord { mac: "000D3A000002".to_owned(), ..record(0, "1") };
+        let log = dir.path().join("log");
+        let of = |record: &LoggedRecord| log.join(record.file());
+        files.put(&record(0, "1"), 0);
+        files.put(&second, 0);
+        files.put(&record(HOUR, "1"), HOUR);
+        fs::write(of(&second).with_file_name(NEXT), "torn").unwrap();
+        fs::write(of(&record(HOUR, "")).with_file_name("notes"), "a user's").unwrap();
+        files.put(&record(26 * HOUR, "1"), 26 * HOUR);
+        assert_eq!((files.records(), files.lost()), (4, 0));
+        assert!(!log.join(hour(0)).exists());
+        assert!(of(&record(HOUR, "")).with_file_name("notes").exists());
+        assert!(!of(&record(HOUR, "")).exists());
+        files.put(&record(50 * HOUR, "1"), 50 * HOUR);
+        files.put(&record(51 * HOUR, "1"), 51 * HOUR);
+        assert!(!log.join("y=1970/m=01/d=02").exists(), "an empty day");
+        assert!(log.join("y=1970/m=01/d=03").exists() && dir.path().exists());
     }
 
     /// Its first and last line are part of a file.

@@ -1,9 +1,10 @@
 //! Flow logs as data: which lines are in which log, with which rule and counters, and that records are what the schemas say.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Duration;
 
-use super::schema;
+use super::{golden, schema};
 use serde_json::{Value, json};
 use vnet::compile::{Compiled, compile, listed_rules};
 use vnet::config::load;
@@ -295,6 +296,55 @@ fn diag_09_a_flow_that_was_refused_or_is_closed_does_not_continue() {
     assert_eq!(bench.lines(0).len(), 1, "one that goes on");
 }
 
+/// DIAG-09: the end of a flow may be told two scans after the last one that found it. Then what was reported is forgotten.
+#[test]
+fn diag_09_an_end_event_two_scans_late_still_counts_from_the_last_report() {
+    for (scans, told) in [(2, "E,4,400,0,0"), (3, "E,14,1400,0,0")] {
+        let mut bench = Bench::new(ALL);
+        let mut flow = bench.flow(ONE, Direction::Inbound, Protocol::TCP, &["outer securityRules/web"]);
+        flow.received = Traffic { packets: 10, bytes: 1_000 };
+        bench.now += 300;
+        bench.go_on(&flow);
+        bench.lines(0);
+        (0..scans).for_each(|_| bench.logs.look());
+        flow.received = Traffic { packets: 14, bytes: 1_400 };
+        bench.note(FlowEvent::Ended(flow));
+        let lines = bench.lines(0);
+        assert!(lines[0].ends_with(told), "{scans} scans: {lines:?}");
+        assert!(lines[0].contains(" 1795262800,"), "an idle flow ends when that is found: {lines:?}");
+    }
+}
+
+/// Memory is bounded: flows beyond those that are remembered do not continue in a log, and are counted.
+#[test]
+fn so_many_flows_are_remembered_as_continuing() {
+    const ROOM: u32 = 1 << 18;
+    let mut bench = Bench::new("\n  - {name: outer, targetResourceId: networkSecurityGroups/outer}\n");
+    let flow = bench.flow(ONE, Direction::Inbound, Protocol::TCP, &["outer securityRules/web"]);
+    let other = |n: u32| {
+        let dst_port = (n & 0xffff) as u16;
+        FlowRecord { tuple: Tuple { src_port: (n >> 16) as u16, dst_port, ..flow.tuple }, ..flow }
+    };
+    bench.now += 300;
+    bench.logs.look();
+    let go_on = |bench: &mut Bench, record: &FlowRecord| {
+        let (rules, now) = (&bench.rules, Timestamp(bench.now * SECOND));
+        bench.logs.go_on(record, Duration::from_secs(300), now, clock, |id| names(rules, id));
+    };
+    for n in 0..ROOM {
+        go_on(&mut bench, &other(n));
+        if n % 65_536 == 65_535 {
+            assert_eq!(bench.tuples(), 65_536);
+        }
+    }
+    assert_eq!(bench.logs.omitted(), 0);
+    go_on(&mut bench, &other(ROOM));
+    assert_eq!((bench.logs.omitted(), bench.tuples()), (1, 0));
+    bench.now += 300;
+    go_on(&mut bench, &other(7));
+    assert_eq!((bench.logs.omitted(), bench.tuples()), (1, 1), "those that are remembered go on");
+}
+
 /// Memory is bounded: one cut has so many tuples, and what is beyond them is counted.
 #[test]
 fn a_cut_has_room_for_a_hundred_thousand_tuples() {
@@ -338,6 +388,22 @@ fn adr_15_each_interface_has_a_mac_address_of_its_own_for_life() {
     assert_eq!(first, later);
 }
 
+/// Each key, in Azure's order, and where Azure has the record.
+#[test]
+fn diag_07_and_08_whole_records_and_their_files() {
+    let mut bench = Bench::new(&ALL.replace("/inner}", "/inner, format: {version: 1}}"));
+    let both = ["outer securityRules/web", "inner defaultSecurityRules/AllowVnetInBound"];
+    bench.note(FlowEvent::Begun(bench.flow(ONE, Direction::Inbound, Protocol::TCP, &both)));
+    bench.note(bench.deny("outer defaultSecurityRules/DenyAllInBound", 81));
+    let records = bench.logs.cut(START + 100_000_000);
+    let texts = records.iter().map(|record| {
+        let (directory, file) = (record.directory.display(), record.file());
+        format!("{}: {directory}\n{}\n{}\n", record.log, file.display(), record.text)
+    });
+    let twin = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/analysis/flow_log_records.txt");
+    golden::check(&twin, &texts.collect::<String>());
+}
+
 #[test]
 fn diag_08_the_narrowest_log_hears_of_an_interface() {
     let narrower = "
@@ -361,6 +427,13 @@ fn only_interfaces_of_enabled_logs_tell_and_a_log_that_is_turned_off_forgets() {
     assert_eq!(bench.cut(), []);
     let off = Bench::new("  - {name: s, targetResourceId: virtualNetworks/v/subnets/a, enabled: false}\n");
     assert_eq!(logged(&off), [false, false]);
+    let mut one = Bench::new(
+        "\n  - {name: s, targetResourceId: virtualNetworks/v/subnets/a, enabled: false}
+  - {name: t, targetResourceId: virtualNetworks/v/subnets/b}\n",
+    );
+    assert_eq!(logged(&one), [false, true]);
+    one.note(FlowEvent::Begun(one.flow(TWO, Direction::Inbound, Protocol::TCP, &[])));
+    assert_eq!(one.lines(1).len(), 1, "one of two that is on");
     bench.logs.keep_to(&off.network, &off.compiled);
     assert!(bench.logs.is_idle());
     bench.note(FlowEvent::Begun(bench.flow(ONE, Direction::Inbound, Protocol::TCP, &[])));

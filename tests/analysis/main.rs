@@ -6,6 +6,8 @@ mod explain;
 mod filter;
 mod flow_log;
 mod flow_verify;
+#[path = "../support/golden.rs"]
+mod golden;
 mod graph;
 mod lint;
 mod peering;
