@@ -343,7 +343,8 @@ mod tests {
         assert_eq!(append(&path, "1").unwrap(), 18, "the first and last line, too");
         append(&path, "2").unwrap();
         let whole = fs::read(&path).unwrap();
-        let ends = |text: &str| whole.windows(text.len()).position(|part| part == text.as_bytes()).unwrap() + text.len();
+        let ends =
+            |text: &str| whole.windows(text.len()).position(|part| part == text.as_bytes()).unwrap() + text.len();
         for torn in 0..whole.len() {
             fs::write(&path, &whole[..torn]).unwrap();
             append(&path, "3").unwrap();

@@ -126,6 +126,19 @@ fn bgp_04_a_gateway_that_is_made_has_the_bgp_addresses_that_azure_shows() {
     assert_eq!(addresses(none)[0], "ExpressRoute");
 }
 
+/// A key that changes is a change, of which nobody reads either key.
+#[test]
+fn keys_are_compared_and_not_shown() {
+    let site = include_str!("../../config/site-to-site.yaml");
+    let key = site.split("sharedKey: ").nth(1).unwrap().split([',', '}', '\n', ' ']).next().unwrap();
+    let plan = planned(site, &site.replace(key, "another"));
+    let changed: Vec<_> = plan.iter().filter(|line| line.contains("sharedKey: ")).collect();
+    assert!(!changed.is_empty(), "{plan:?}");
+    for line in changed {
+        assert!(!line.contains(key) && !line.contains("another"), "{line}");
+    }
+}
+
 /// AVS-12: a change of a distributed firewall is reported rule by rule: the new rule, and the one after it.
 #[test]
 fn avs_12_a_rule_of_a_distributed_firewall_is_an_object() {

@@ -229,6 +229,26 @@ fn a_connection_that_comes_too_late_has_no_open() {
     }
 }
 
+/// RFC 4271 section 8.1.3: a socket that nobody asked for changes nothing about the one that is there.
+#[test]
+fn a_connection_that_is_not_wanted_leaves_the_session() {
+    let mut world = two();
+    let (peer, now) = (PeerId(A as u32), world.now);
+    assert!(world.nodes[B].handle_connected(peer, Side::Remote, now));
+    assert!(!world.nodes[B].handle_connected(peer, Side::Remote, now), "one from the peer is there");
+    assert_eq!(world.nodes[B].transport(peer, Side::Remote), Transport::Open);
+    let mut world = two();
+    world.run_secs(10);
+    for side in [Side::Local, Side::Local, Side::Remote] {
+        let now = world.now;
+        assert!(!world.nodes[B].handle_connected(peer, side, now) || side == Side::Remote);
+        assert_eq!(world.state(B, A), State::Established);
+        assert_eq!(world.nodes[B].transport(peer, Side::Local), Transport::Open);
+    }
+    world.nodes[B].stop_peer(peer, &Notification::new(6, 2), world.now);
+    assert!(!world.nodes[B].handle_connected(peer, Side::Remote, world.now), "not while it is stopped");
+}
+
 /// What one side says by hand to a speaker; what it answers.
 fn answers(said: &[u8]) -> (World, Vec<Message>) {
     let mut world = World::new();

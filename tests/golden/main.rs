@@ -7,13 +7,17 @@
 
 mod compile;
 mod config;
+mod explain;
 mod export;
 #[path = "../support/golden.rs"]
 mod golden;
 mod graph;
 mod import;
 mod lint;
+mod masks;
+mod plan;
 mod speakers;
+mod text;
 mod update;
 
 use std::fs;
@@ -26,15 +30,21 @@ use libtest_mimic::{Arguments, Trial};
 type Check = fn(&Path);
 
 /// The name of each kind of test, the files, and what checks one of them.
-const KINDS: [(&str, &str, &str, Check); 9] = [
+const KINDS: [(&str, &str, &str, Check); 15] = [
     ("compile", "tests/golden/compile", "yaml", compile::check),
     ("compile", "config", "yaml", compile::check),
     ("config", "tests/golden/config", "yaml", config::check),
+    ("explain", "config", "yaml", explain::check),
+    ("explain", "tests/golden/explain", "yaml", explain::check),
     ("export", "tests/golden/export", "yaml", export::check),
     ("graph", "config", "yaml", graph::check),
     ("import", "tests/golden/import", "json", import::check),
     ("lint", "tests/golden/lint", "yaml", lint::check),
+    ("plan", "config", "yaml", plan::check),
+    ("plan", "tests/golden/export", "yaml", plan::check),
+    ("speakers", "config", "yaml", speakers::check),
     ("speakers", "tests/golden/speakers", "yaml", speakers::check),
+    ("text", "config", "yaml", text::check),
     ("update", "tests/golden/update", "yaml", update::check),
 ];
 

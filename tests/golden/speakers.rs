@@ -8,14 +8,22 @@ use std::time::Instant;
 
 use vnet::bgp::topology::{Converged, RouteRow, advertised_rows, converge, learned_rows, refused_rows};
 use vnet::config;
+use vnet::lab::beside;
+use vnet::model::Existing;
 
 use super::golden;
 
-/// The routers of a topology converge to what the twin says.
+/// The routers of a topology converge to what the twin says, which is here also for a file of another folder.
 pub(crate) fn check(case: &Path) {
     let (text, file) = (fs::read_to_string(case).unwrap(), case.display().to_string());
-    let loaded = config::load(&text, &file).unwrap_or_else(|errors| panic!("{}", errors.render(&text, &file, false)));
-    golden::check(&case.with_extension("txt"), &listing(&converge(&loaded.network, Instant::now())));
+    let loaded = config::load_with(&text, &file, &Existing::default(), &beside(case));
+    let loaded = loaded.unwrap_or_else(|errors| panic!("{}", errors.render(&text, &file, false)));
+    let twin = Path::new("tests/golden/speakers").join(case.with_extension("txt").file_name().unwrap());
+    let listing = listing(&converge(&loaded.network, Instant::now()));
+    // Without a router there is nothing to say.
+    if !listing.is_empty() || twin.exists() {
+        golden::check(&twin, &listing);
+    }
 }
 
 fn listing(converged: &Converged) -> String {

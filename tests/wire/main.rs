@@ -26,6 +26,7 @@ fn parse(bytes: &mut [u8]) -> Result<Packet<'_>, ParseError> {
 #[test]
 fn accessors_read_what_was_built() {
     let mut bytes = build::tcp(socket("10.0.0.1:1234"), socket("10.0.1.2:443"), 0x12, b"hello");
+    assert_eq!(bytes[20..36], [4, 210, 1, 187, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x12, 0xff, 0xff], "the largest window");
     let packet = parse(&mut bytes).expect("valid");
     assert_eq!((packet.src(), packet.dst()), (ip("10.0.0.1"), ip("10.0.1.2")));
     assert_eq!((packet.protocol(), packet.ttl(), packet.len()), (Protocol::TCP, 64, 45));
