@@ -223,7 +223,12 @@ pub(super) fn resolve(network: &Network, compiled: &Compiled, query: &Query) -> 
     let source = Source::find(network, compiled, &query.source)?;
     let destinations = destinations(network, compiled, &source, &query.destination)?;
     let ends = source.meet(network, compiled, destinations);
-    ends.ok_or_else(|| "source and destination have no address family in common".to_owned())
+    ends.ok_or_else(|| match source {
+        Source::Outside(customer) if outside::sender(network, compiled, customer, None).is_none() => {
+            format!("nothing leads to {}", network.name_of_customer(customer))
+        }
+        _ => "source and destination have no address family in common".to_owned(),
+    })
 }
 
 fn no_source(network: &Network, address: IpAddr) -> String {

@@ -14,7 +14,7 @@ use crate::compile::Sender;
 use crate::dataplane::NicId;
 use crate::model::{
     CloudInternet, Connection, ConnectionIx, Customer, GatewayIx, GatewayKind, LocalGatewayIx, Network, PeeringState,
-    Remote, SiteIx, VnetIx,
+    Remote, RouteTable, SiteIx, VnetIx,
 };
 
 use super::{Case, Diagnosis};
@@ -80,18 +80,8 @@ impl Case<'_> {
     /// The gateway in use has a connection to the site.
     fn not_told(&self, leg: &Leg, there: &str, gateway: GatewayIx, over: ConnectionIx) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
-        let subnet = self.names.subnet(leg.router());
-        if let Some(table) = network.subnet(subnet).route_table
-            && network.route_tables[table.0].disable_bgp_route_propagation
-        {
-            let name = &network.route_tables[table.0].name;
-            let cause = format!(
-                "route table {name} of subnet {} keeps the routes of gateways out, {there}'s too (UDR-34)",
-                subnet_name(network, subnet)
-            );
-            let mut edit = self.edit();
-            edit.enable_propagation(table);
-            return Diagnosis::with_fix(cause, format!("let route table {name} have them"), edit);
+        if let Some(diagnosis) = self.kept_out(leg, there) {
+            return diagnosis;
         }
         let (name, connection) = (&network.gateway(gateway).name, network.connection(over));
         if let Some(fault) = self.names.compiled.learned().why_down(network, over) {
@@ -109,6 +99,24 @@ impl Case<'_> {
                 connection.name
             ),
         })
+    }
+
+    /// The subnet's route table keeps out what gateways learn, so also the routes to this place.
+    pub(super) fn kept_out(&self, leg: &Leg, there: &str) -> Option<Diagnosis> {
+        let network = self.names.network;
+        let subnet = self.names.subnet(leg.router());
+        let table = network.subnet(subnet).route_table?;
+        let RouteTable { name, disable_bgp_route_propagation, .. } = &*network.route_tables[table.0];
+        if !disable_bgp_route_propagation {
+            return None;
+        }
+        let cause = format!(
+            "route table {name} of subnet {} keeps the routes of gateways out, {there}'s too (UDR-34)",
+            subnet_name(network, subnet)
+        );
+        let mut edit = self.edit();
+        edit.enable_propagation(table);
+        Some(Diagnosis::with_fix(cause, format!("let route table {name} have them"), edit))
     }
 
     /// A route leads to a gateway that has no route onward, perhaps to a site of a static local network gateway.

@@ -161,7 +161,7 @@ impl Case<'_> {
                 format!("peering {} is only Initiated: VNet {a} has no link back to {b}", theirs.name)
             }
             (None, None) => {
-                return self.tunnel_between(own, home).unwrap_or_else(|| self.not_transitive(leg, own, home));
+                return self.tunnel_between(leg, own, home).unwrap_or_else(|| self.not_transitive(leg, own, home));
             }
         };
         self.peer(cause, own, home)

@@ -62,8 +62,9 @@ impl Case<'_> {
         Some((text, edit))
     }
 
-    /// Two virtual networks that a tunnel between their gateways would connect, but the tunnel is down (VPN-20).
-    pub(super) fn tunnel_between(&self, own: VnetIx, home: VnetIx) -> Option<Diagnosis> {
+    /// Two virtual networks that a tunnel between their gateways would connect, but the tunnel is down (VPN-20), or its
+    /// routes are kept out of the subnet (UDR-34).
+    pub(super) fn tunnel_between(&self, leg: &Leg, own: VnetIx, home: VnetIx) -> Option<Diagnosis> {
         let network = self.names.network;
         let (ours, theirs) = (network.gateways_in_use(own), network.gateways_in_use(home));
         let joins = |one: &Connection| {
@@ -72,12 +73,12 @@ impl Case<'_> {
                     || theirs.contains(&one.gateway) && ours.contains(&far)
             })
         };
-        let (at, connection, fault) =
-            (0..)
-                .map(ConnectionIx)
-                .zip(&network.connections)
-                .filter(|(_, one)| joins(one))
-                .find_map(|(at, one)| Some((at, one, self.names.compiled.learned().why_down(network, at)?)))?;
+        let mut tunnels = (0..).map(ConnectionIx).zip(&network.connections).filter(|(_, one)| joins(one)).peekable();
+        tunnels.peek()?;
+        let down = tunnels.find_map(|(at, one)| Some((at, one, self.names.compiled.learned().why_down(network, at)?)));
+        let Some((at, connection, fault)) = down else {
+            return self.kept_out(leg, &format!("VNet {}", self.vnet_name(home)));
+        };
         let (a, b, name) = (self.vnet_name(own), self.vnet_name(home), &connection.name);
         let cause = format!("VNet {a} and VNet {b} meet over connection {name}, which is down: {fault}");
         Some(self.mend_tunnel(cause, [at]))
