@@ -254,7 +254,7 @@ impl fmt::Display for Protocol {
 mod tests {
     use std::net::SocketAddr;
 
-    use etherparse::PacketBuilder;
+    use etherparse::{PacketBuilder, icmpv4, icmpv6};
 
     use super::super::{Offload, build};
     use super::*;
@@ -315,6 +315,35 @@ mod tests {
         ends_with(v6(Icmpv6Type::NeighborSolicitation), " icmp6 neighbor solicitation (type 135 code 0), 48 bytes");
         let echo = IcmpEchoHeader { id: 7, seq: 9 };
         ends_with(v6(Icmpv6Type::EchoReply(echo)), " icmp6 echo reply, id 7, seq 9, 48 bytes");
+        for (message, end) in [
+            (
+                Icmpv4Type::TimeExceeded(icmpv4::TimeExceededCode::TtlExceededInTransit),
+                "time exceeded (type 11 code 0)",
+            ),
+            (
+                Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Port),
+                "destination unreachable (type 3 code 3)",
+            ),
+            (
+                Icmpv4Type::ParameterProblem(icmpv4::ParameterProblemHeader::BadLength),
+                "parameter problem (type 12 code 2)",
+            ),
+            (Icmpv4Type::EchoRequest(echo), "echo request, id 7, seq 9"),
+            (Icmpv4Type::EchoReply(echo), "echo reply, id 7, seq 9"),
+        ] {
+            ends_with(v4(message), &format!(" icmp {end}, 28 bytes"));
+        }
+        for (message, end) in [
+            (Icmpv6Type::TimeExceeded(icmpv6::TimeExceededCode::HopLimitExceeded), "time exceeded (type 3 code 0)"),
+            (
+                Icmpv6Type::DestinationUnreachable(icmpv6::DestUnreachableCode::Port),
+                "destination unreachable (type 1 code 4)",
+            ),
+            (Icmpv6Type::RouterSolicitation, "router solicitation (type 133 code 0)"),
+            (Icmpv6Type::EchoRequest(echo), "echo request, id 7, seq 9"),
+        ] {
+            ends_with(v6(message), &format!(" icmp6 {end}, 48 bytes"));
+        }
         let unknown = Icmpv4Type::Unknown { type_u8: 42, code_u8: 1, bytes5to8: [0; 4] };
         ends_with(v4(unknown), " icmp type 42 code 1, 28 bytes");
     }

@@ -183,6 +183,47 @@ mod tests {
         assert_eq!(long.text(), Some("ü".repeat(127).as_str()), "cut between characters");
     }
 
+    /// The names of RFC 4271 section 4.5, RFC 4486, RFC 5492, RFC 6608 and RFC 9687, by their numbers.
+    #[test]
+    fn errors_have_the_names_of_their_rfcs() {
+        for (code, subcode, name) in [
+            (1, 1, "Connection Not Synchronized (1/1)"),
+            (1, 2, "Bad Message Length (1/2)"),
+            (1, 3, "Bad Message Type (1/3)"),
+            (2, 0, "OPEN Message Error (2/0)"),
+            (2, 1, "Unsupported Version Number (2/1)"),
+            (2, 2, "Bad Peer AS (2/2)"),
+            (2, 3, "Bad BGP Identifier (2/3)"),
+            (2, 4, "Unsupported Optional Parameter (2/4)"),
+            (2, 6, "Unacceptable Hold Time (2/6)"),
+            (2, 7, "Unsupported Capability (2/7)"),
+            (3, 1, "Malformed Attribute List (3/1)"),
+            (3, 2, "Unrecognized Well-known Attribute (3/2)"),
+            (3, 9, "Optional Attribute Error (3/9)"),
+            (3, 10, "Invalid Network Field (3/10)"),
+            (3, 4, "UPDATE Message Error (3/4)"),
+            (4, 0, "Hold Timer Expired (4/0)"),
+            (5, 1, "Unexpected Message in OpenSent State (5/1)"),
+            (5, 2, "Unexpected Message in OpenConfirm State (5/2)"),
+            (5, 3, "Unexpected Message in Established State (5/3)"),
+            (6, 1, "Maximum Number of Prefixes Reached (6/1)"),
+            (6, 2, "Administrative Shutdown (6/2)"),
+            (6, 3, "Peer De-configured (6/3)"),
+            (6, 4, "Administrative Reset (6/4)"),
+            (6, 5, "Connection Rejected (6/5)"),
+            (6, 6, "Other Configuration Change (6/6)"),
+            (6, 7, "Connection Collision Resolution (6/7)"),
+            (6, 8, "Out of Resources (6/8)"),
+            (8, 0, "Send Hold Timer Expired (8/0)"),
+            (9, 1, "error 9/1"),
+            (1, 4, "error 1/4"),
+        ] {
+            assert_eq!(Notification::new(code, subcode).to_string(), name);
+        }
+        let excess = Notification::maximum_prefixes(Family::Ipv6, 4000);
+        assert_eq!(excess.data, [0, 2, 1, 0, 0, 0x0f, 0xa0], "RFC 4486 section 4: family and limit");
+    }
+
     #[test]
     fn words_that_lie_are_not_repeated() {
         for data in [&[][..], &[0], &[5, b'a'], &[2, 0xc3, 0x28]] {

@@ -80,5 +80,10 @@ fn wrong_questions_are_answered_with_what_was_expected() {
     let internet = format!("{PAIR}internet: {{}}\n");
     let hint = "ask from `internet`, or list it in `internet: {addresses: [..]}`";
     assert_eq!(try_ask(&internet, "8.8.8.8", "vb:443").unwrap_err(), format!("{none} 8.8.8.8: {hint}"));
+    assert_eq!(error("va", "[fd00::1"), "`[fd00::1`: expected `[IPV6]:PORT`, the closing bracket is missing");
+    assert_eq!(error("va", "[fd00::1]80"), "`[fd00::1]80`: expected `:PORT` after the bracket, found `80`");
+    let protocol = "protocol `sctp`: expected tcp or udp (leave the port away for a ping)";
+    assert_eq!(error("va", "vb:80/sctp"), protocol);
+    assert_eq!(error("va", ""), "``: expected a node, node/nic or an address");
     assert_eq!(error("va", "fd00::1"), "source and destination have no address family in common");
 }
