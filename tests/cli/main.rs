@@ -6,6 +6,7 @@ mod commands;
 mod consent;
 mod control;
 mod import;
+mod running;
 mod shells;
 mod test_command;
 mod unknown_properties;

@@ -25,7 +25,7 @@ use super::reception::{ReceivedRequest, Reception};
 use super::slots::Slots;
 
 pub use super::LabFacts;
-pub use super::follow::Feed;
+pub use super::follow::{Feed, Look};
 
 /// More clients than this wait for one that is free, [`WAITING`] at most.
 const THREADS: usize = 4;
