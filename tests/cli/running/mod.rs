@@ -1,6 +1,7 @@
 //! Commands about a running lab, as scripts meet them. The lab is a socket with fixed answers: what is printed is known to
 //! the letter, and what was asked is known too. No namespaces, no root.
 
+mod answers;
 mod changes;
 mod flows;
 mod listings;
