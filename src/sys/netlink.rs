@@ -222,13 +222,15 @@ impl Netlink {
     }
 
     /// Routes packets that come in by a device over IPv4 by a table, if the table has a route; succeeds if the rule
-    /// exists.
+    /// exists. The kernel takes rules of different priorities for different ones, and chooses a new one itself.
     pub fn add_rule(&mut self, device: &str, table: u8) -> io::Result<()> {
+        /// Of the main table's rule it is 32,766.
+        const BEFORE_MAIN: u32 = 32_000;
         let mut message = RuleMessage::default();
         message.header.family = AddressFamily::Inet;
         message.header.table = table;
         message.header.action = RuleAction::ToTable;
-        message.attributes = vec![RuleAttribute::Iifname(device.to_owned())];
+        message.attributes = vec![RuleAttribute::Iifname(device.to_owned()), RuleAttribute::Priority(BEFORE_MAIN)];
         unless(Errno::EXIST, self.acknowledged(Message::NewRule(message), NLM_F_CREATE | NLM_F_EXCL))
     }
 
