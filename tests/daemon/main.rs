@@ -7,6 +7,7 @@ mod changes;
 mod flow_logs;
 mod following;
 mod listings;
+mod routers;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -182,6 +183,7 @@ fn rest(mut following: Following) -> Vec<Response> {
     answers
 }
 
+#[track_caller]
 fn eventually(mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {

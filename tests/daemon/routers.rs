@@ -1,0 +1,202 @@
+//! Routers of a network in namespaces that the test makes (root): what they learn, what becomes of it, and how they end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use vnet::bgp::topology::PeerState;
+use vnet::daemon::engine::Engine;
+use vnet::daemon::events::{EventLog, Happening};
+use vnet::daemon::routers::{NodeNamespace, Routers};
+use vnet::model::{Learned, Network};
+use vnet::sys::caps::{self, CapabilitySet};
+use vnet::sys::netlink::Netlink;
+use vnet::sys::netns::Netns;
+
+use crate::{eventually, guest, network};
+
+const LAB: &str = "
+name: lab
+emulation: {workers: 1, platformServices: false}
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.80.0.0/16]
+    subnets: [{name: GatewaySubnet, addressPrefix: 10.80.255.0/27}, {name: s, addressPrefix: 10.80.1.0/24}]
+publicIPAddresses: [{name: ip, sku: Standard}]
+virtualNetworkGateways:
+  - {name: gw, virtualNetwork: v, publicIPAddress: ip, sku: VpnGw1, enableBgp: true}
+localNetworkGateways:
+  - {name: lng, gatewayIpAddress: 198.51.100.1, bgpSettings: {asn: 65010, bgpPeeringAddress: 192.168.1.1}}
+connections:
+  - {name: tunnel, connectionType: IPsec, virtualNetworkGateway1: gw, localNetworkGateway2: lng, sharedKey: a-secret, enableBgp: true}
+sites:
+  - {name: site, gatewayIpAddress: 198.51.100.1, addressSpace: [172.20.0.0/16], addresses: [172.20.0.10], sharedKey: a-secret,
+     bgpSettings: {asn: 65010, bgpPeeringAddress: 192.168.1.1}}
+virtualMachines:
+  - {name: web, networkInterfaces: [{subnet: v/s}]}
+";
+
+/// The gateway's namespace and the site's, and the tunnel between them.
+struct Places {
+    gateway: Netns,
+    site: Netns,
+}
+
+impl Places {
+    fn new() -> Self {
+        let places = Self { gateway: Netns::create().unwrap(), site: Netns::create().unwrap() };
+        let set_up = |device: &str, own: &str, far: &str| {
+            let mut netlink = Netlink::open().unwrap();
+            let link = netlink.link(device).unwrap();
+            netlink.up(link).unwrap();
+            netlink.add_address(link, net(own)).unwrap();
+            netlink.add_device_route(link, net(far), 1).unwrap();
+            std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").unwrap();
+        };
+        let make = || Netlink::open().unwrap().add_pair("left", "right", &places.site).unwrap();
+        places.gateway.run(make).unwrap();
+        places.site.run(|| set_up("right", "192.168.1.1/32", "10.80.255.30/32")).unwrap();
+        places.gateway.run(|| set_up("left", "10.80.255.30/32", "192.168.1.1/32")).unwrap();
+        places
+    }
+
+    fn of(&self, node: &str) -> io::Result<NodeNamespace> {
+        let (namespace, device) = if node == "site" { (&self.site, "right") } else { (&self.gateway, "left") };
+        let devices = BTreeMap::from([("tunnel".to_owned(), device.to_owned())]);
+        Ok(NodeNamespace { namespace: namespace.try_clone()?, identity: None, devices })
+    }
+
+    /// What the site's kernel has learned.
+    fn routes(&self) -> BTreeSet<String> {
+        let ip = || std::process::Command::new("ip").args(["route", "show", "proto", "bgp"]).output().unwrap().stdout;
+        let text = String::from_utf8(self.site.run(ip).unwrap()).unwrap();
+        text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    }
+}
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+struct Lab {
+    engine: Arc<Engine>,
+    events: Arc<EventLog>,
+    routers: Routers,
+    places: Places,
+}
+
+impl Lab {
+    fn start() -> Option<Self> {
+        if !caps::has(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN) {
+            return None;
+        }
+        let network = network(LAB);
+        let tuns = network.attachments().iter().map(|_| guest().0).collect();
+        let engine = Arc::new(Engine::start(network, tuns, Learned::default()).unwrap());
+        let events = Arc::new(EventLog::default());
+        let routers = Routers::new(Arc::clone(&engine), Arc::clone(&events));
+        let lab = Self { engine, events, routers, places: Places::new() };
+        lab.apply(&lab.engine.network());
+        Some(lab)
+    }
+
+    fn apply(&self, network: &Network) {
+        let complaints = self.routers.apply(network, |node| self.places.of(node));
+        assert!(complaints.is_empty(), "{complaints:?}");
+    }
+
+    fn learned(&self) -> Vec<String> {
+        let learned = self.engine.compiled().learned().clone();
+        learned.bgp.by_connection.get("tunnel").into_iter().flatten().map(ToString::to_string).collect()
+    }
+
+    fn states(&self) -> Vec<PeerState> {
+        self.routers.peers(None).unwrap().iter().map(|row| row.state).collect()
+    }
+
+    fn happened(&self, is_it: impl Fn(&Happening) -> bool) -> usize {
+        self.events.latest().iter().filter(|event| is_it(&event.happening)).count()
+    }
+}
+
+#[test]
+fn what_routers_learn_is_published_and_withdrawn() {
+    let Some(lab) = Lab::start() else { return };
+    eventually(|| lab.learned().contains(&"172.20.0.0/16".to_owned()));
+    eventually(|| lab.states() == [PeerState::Connected; 2]);
+    eventually(|| lab.places.routes().contains("10.80.0.0/16"));
+    eventually(|| lab.happened(|it| matches!(it, Happening::BgpSessionUp { .. })) == 2);
+    let changed = |it: &Happening| matches!(it, Happening::BgpRoutesChanged { connection, learned, withdrawn: 0 } if connection == "tunnel" && *learned > 0);
+    eventually(|| lab.happened(changed) >= 1);
+
+    let all = |rows: Vec<vnet::bgp::topology::RouteRow>| {
+        rows.into_iter().map(|row| (row.node, row.network.to_string())).collect::<Vec<_>>()
+    };
+    let has =
+        |rows: &[(String, String)], node: &str, network: &str| rows.contains(&(node.to_owned(), network.to_owned()));
+    let learned = all(lab.routers.learned(None).unwrap());
+    assert!(has(&learned, "gw", "172.20.0.0/16") && has(&learned, "site", "10.80.0.0/16"), "{learned:?}");
+    let own = all(lab.routers.learned(Some("SITE")).unwrap());
+    assert!(!own.is_empty() && own.iter().all(|(node, _)| node == "site"), "{own:?}");
+    let told = all(lab.routers.advertised(Some("gw"), "192.168.1.1".parse().ok()).unwrap());
+    assert!(has(&told, "gw", "10.80.0.0/16"), "{told:?}");
+    assert!(lab.routers.advertised(Some("gw"), "192.168.1.9".parse().ok()).unwrap().is_empty());
+    assert!(lab.routers.refused(None).unwrap().iter().all(|row| row.refused.is_some()));
+    let peers = lab.routers.peers(Some("gw")).unwrap();
+    assert_eq!(
+        peers.iter().map(|row| (row.node.as_str(), row.neighbor.to_string())).collect::<Vec<_>>(),
+        [("gw", "192.168.1.1".to_owned())]
+    );
+    for unknown in [lab.routers.peers(Some("none")).err(), lab.routers.learned(Some("none")).err()] {
+        let unknown = unknown.unwrap();
+        assert!(unknown.contains("none") && unknown.contains("gw") && unknown.contains("site"), "{unknown}");
+    }
+
+    // The same again: no session ends.
+    lab.apply(&lab.engine.network());
+    assert_eq!(lab.states(), [PeerState::Connected; 2]);
+    // Without the gateway there is no tunnel: the sessions end, and what was learned goes.
+    lab.engine.learn(|learned| {
+        learned.down.insert("gw".to_owned());
+    });
+    lab.apply(&lab.engine.network());
+    eventually(|| lab.learned().is_empty() && lab.places.routes().is_empty());
+    // The end that is told first may hear of it from the other.
+    eventually(|| lab.happened(|it| matches!(it, Happening::BgpSessionDown { .. })) == 2);
+    let down = |it: &Happening| matches!(it, Happening::BgpSessionDown { reason, .. } if reason == "there is no tunnel any more");
+    assert!(lab.happened(down) >= 1);
+    let withdrawn =
+        |it: &Happening| matches!(it, Happening::BgpRoutesChanged { learned: 0, withdrawn, .. } if *withdrawn > 0);
+    eventually(|| lab.happened(withdrawn) >= 1);
+    lab.engine.learn(|learned| {
+        learned.down.remove("gw");
+    });
+    lab.apply(&lab.engine.network());
+    eventually(|| lab.learned().contains(&"172.20.0.0/16".to_owned()) && lab.places.routes().contains("10.80.0.0/16"));
+    eventually(|| lab.happened(|it| matches!(it, Happening::BgpSessionUp { .. })) == 4);
+
+    // Other routes of the site come by the same session.
+    let wider = network(&LAB.replace("172.20.0.0/16]", "172.20.0.0/16, 172.21.0.0/16]"));
+    lab.apply(&wider);
+    eventually(|| lab.learned().len() >= 2 && lab.learned().contains(&"172.21.0.0/16".to_owned()));
+    lab.apply(&lab.engine.network());
+    eventually(|| !lab.learned().contains(&"172.21.0.0/16".to_owned()));
+    assert_eq!(lab.happened(|it| matches!(it, Happening::BgpSessionUp { .. })), 4);
+
+    lab.routers.end();
+    lab.routers.end();
+    assert!(lab.routers.peers(None).unwrap().is_empty());
+}
+
+/// A router whose place cannot be entered is told of, and the others run.
+#[test]
+fn a_router_without_a_place_is_named() {
+    let Some(lab) = Lab::start() else { return };
+    let place = |node: &str| if node == "site" { Err(io::Error::other("it is gone")) } else { lab.places.of(node) };
+    let complaints = lab.routers.apply(&lab.engine.network(), place);
+    assert_eq!(complaints, ["site does not speak BGP: it is gone"]);
+    let peers = lab.routers.peers(None).unwrap();
+    assert_eq!(peers.iter().map(|row| row.node.as_str()).collect::<Vec<_>>(), ["gw"]);
+}
