@@ -352,12 +352,160 @@ mod tests {
         assert_eq!(app.press(KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE)), Some(Wish::Quit));
     }
 
+    fn key(app: &mut App, code: KeyCode) -> Option<Wish> {
+        app.press(KeyEvent::new(code, KeyModifiers::NONE))
+    }
+
+    #[test]
+    fn lists_are_turned_to_by_tab_and_by_number() {
+        let mut app = app(3);
+        press(&mut app, "s");
+        app.chosen = Some("m1/eth0".to_owned());
+        for (code, list) in [
+            (KeyCode::Tab, List::Drops),
+            (KeyCode::Tab, List::Flows),
+            (KeyCode::Tab, List::Links),
+            (KeyCode::Tab, List::Machines),
+            (KeyCode::BackTab, List::Links),
+            (KeyCode::BackTab, List::Flows),
+            (KeyCode::Char('1'), List::Machines),
+            (KeyCode::Char('4'), List::Links),
+            (KeyCode::Char('2'), List::Drops),
+            (KeyCode::Char('3'), List::Flows),
+        ] {
+            assert_eq!(key(&mut app, code), Some(Wish::Sample));
+            assert_eq!((app.list, app.chosen.as_deref(), app.sorted_by()), (list, None, list.first_sort()));
+            assert!(app.rows().is_empty(), "what is shown is of the other list");
+        }
+        for code in [KeyCode::Char('0'), KeyCode::Char('5'), KeyCode::Left] {
+            assert_eq!((key(&mut app, code), app.list), (None, List::Flows));
+        }
+    }
+
+    #[test]
+    fn the_sort_goes_through_the_columns_and_begins_again() {
+        let mut app = app(0);
+        let sorts: Vec<_> = std::iter::repeat_with(|| (app.sorted_by(), press(&mut app, "s")).0).take(8).collect();
+        assert_eq!(sorts, [3, 4, 5, 6, 0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn the_choice_stays_on_the_list() {
+        let mut app = app(40);
+        press(&mut app, "ssss");
+        for (code, row) in [
+            (KeyCode::Up, 0),
+            (KeyCode::Down, 1),
+            (KeyCode::Char('j'), 2),
+            (KeyCode::Char('k'), 1),
+            (KeyCode::PageDown, 16),
+            (KeyCode::PageDown, 31),
+            (KeyCode::PageDown, 39),
+            (KeyCode::Down, 39),
+            (KeyCode::PageUp, 24),
+            (KeyCode::Up, 23),
+            (KeyCode::Home, 0),
+            (KeyCode::End, 39),
+        ] {
+            assert_eq!(key(&mut app, code), None);
+            let rows = app.rows();
+            assert_eq!((app.at(&rows), app.chosen.as_ref()), (row, Some(&rows[row].key)), "{code:?}");
+        }
+        app.show(Sample::default());
+        key(&mut app, KeyCode::Down);
+        assert_eq!((app.at(&[]), app.chosen.as_ref()), (0, None));
+        assert_eq!(key(&mut app, KeyCode::Enter), None, "nothing to open");
+    }
+
+    #[test]
+    fn a_filter_is_typed_mended_and_left() {
+        let mut app = app(3);
+        press(&mut app, "/m1x");
+        key(&mut app, KeyCode::Backspace);
+        key(&mut app, KeyCode::Tab);
+        assert_eq!((app.filter.as_str(), app.typing, app.list), ("m1", true, List::Machines));
+        key(&mut app, KeyCode::Enter);
+        assert_eq!((app.filter.as_str(), app.typing, app.rows().len()), ("m1", false, 1));
+        key(&mut app, KeyCode::Esc);
+        assert_eq!((app.filter.as_str(), app.rows().len()), ("", 3));
+        press(&mut app, "/M2");
+        assert_eq!(app.rows().len(), 1, "in any case");
+        key(&mut app, KeyCode::Esc);
+        assert_eq!((app.filter.as_str(), app.typing), ("", false));
+    }
+
+    #[test]
+    fn a_machine_is_scrolled_and_closed() {
+        let mut app = app(3);
+        let lines = |count: usize| vec!["line".to_owned(); count];
+        app.open("m1", What::Drops, lines(20));
+        assert_eq!(app.machine(), Some(("m1".to_owned(), What::Drops)));
+        for (code, top) in [
+            (KeyCode::Up, 0),
+            (KeyCode::Down, 1),
+            (KeyCode::Char('j'), 2),
+            (KeyCode::Char('k'), 1),
+            (KeyCode::PageDown, 16),
+            (KeyCode::PageDown, 19),
+            (KeyCode::PageUp, 4),
+            (KeyCode::Tab, 4),
+            (KeyCode::PageDown, 19),
+        ] {
+            assert_eq!(key(&mut app, code), None);
+            assert_eq!(app.opened.as_ref().map(|opened| opened.top), Some(top), "{code:?}");
+        }
+        app.refresh(lines(5));
+        assert_eq!(app.opened.as_ref().map(|opened| (opened.top, opened.lines.len())), Some((4, 5)));
+        for (letter, what) in [('r', What::Routes), ('u', What::Rules), ('d', What::Drops)] {
+            let wish = Wish::Open { node: "m1".to_owned(), what };
+            assert_eq!(key(&mut app, KeyCode::Char(letter)), Some(wish));
+        }
+        for code in [KeyCode::Esc, KeyCode::Enter, KeyCode::Backspace] {
+            app.open("m1", What::Drops, Vec::new());
+            assert_eq!((key(&mut app, code), app.machine()), (None, None));
+        }
+        app.open("m1", What::Drops, Vec::new());
+        assert_eq!(key(&mut app, KeyCode::Char('q')), Some(Wish::Quit));
+        assert_eq!(key(&mut app, KeyCode::Down), None);
+        app.opened = None;
+        app.list = List::Drops;
+        assert_eq!(key(&mut app, KeyCode::Enter), Some(Wish::Open { node: "m0".to_owned(), what: What::Drops }));
+    }
+
+    #[test]
+    fn names_are_sorted_upwards_and_numbers_downwards() {
+        let mut app = app(3);
+        let keys = |app: &App| app.rows().iter().map(|row| row.key.clone()).collect::<Vec<_>>();
+        for (sort, first, last) in
+            [(0, "m0/eth0", "m2/eth0"), (1, "m2/eth0", "m0/eth0"), (2, "m0/eth0", "m2/eth0"), (9, "m0/eth0", "m2/eth0")]
+        {
+            app.sort = Some(sort);
+            let keys = keys(&app);
+            assert_eq!((keys[0].as_str(), keys[2].as_str()), (first, last), "{sort}");
+        }
+    }
+
     #[test]
     fn numbers_are_short() {
-        let all = [(0, "0"), (9999, "9999"), (12_345, "12.3k"), (9_999_999, "9999.9k"), (12_000_000, "12.0M")];
+        let all = [
+            (0, "0"),
+            (9999, "9999"),
+            (10_000, "10.0k"),
+            (12_345, "12.3k"),
+            (9_999_999, "9999.9k"),
+            (10_000_000, "10.0M"),
+            (12_000_000, "12.0M"),
+            (12_900_000_000, "12.9G"),
+            (12_000_000_000_000, "12.0T"),
+            (12_000_000_000_000_000, "12000.0T"),
+        ];
         for (number, text) in all {
             assert_eq!(Column::Count(number).text(), text);
         }
         assert_eq!(Column::Bits(25_000_000).text(), "25.0 Mbit");
+        assert_eq!(
+            [Column::Bits(0), Column::Rate(0), Column::Bits(7), Column::Rate(7)].map(|column| column.text()),
+            ["-", "-", "7 bit", "7"]
+        );
     }
 }

@@ -138,3 +138,174 @@ fn machine(frame: &mut Frame<'_>, opened: &Opened, area: Rect) {
     lines.extend(opened.lines.iter().skip(opened.top).take(height).map(|line| Line::raw(line.as_str())));
     frame.render_widget(Paragraph::new(lines), area);
 }
+
+#[cfg(test)]
+mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use ratatui::buffer::Cell;
+    use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+    use super::super::sample::Sample;
+    use super::*;
+
+    /// What stands on a terminal of this size, and the lines that are shown the other way round.
+    fn screen(app: &App, (width, height): (u16, u16)) -> (String, Vec<String>) {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| draw(frame, app)).unwrap();
+        let buffer = terminal.backend().buffer().clone();
+        let rows = || buffer.content.chunks(usize::from(width));
+        let text = |cells: &[Cell]| cells.iter().map(Cell::symbol).collect::<String>().trim_end().to_owned();
+        let is_chosen = |cell: &Cell| cell.modifier.contains(Modifier::REVERSED);
+        let chosen = rows().map(|row| row.iter().filter(|cell| is_chosen(cell)).cloned().collect::<Vec<_>>());
+        let chosen = chosen.map(|cells| text(&cells)).filter(|text| !text.is_empty());
+        (rows().map(|row| text(row) + "\n").collect(), chosen.collect())
+    }
+
+    fn press(app: &mut App, code: KeyCode) {
+        app.press(KeyEvent::new(code, KeyModifiers::NONE));
+    }
+
+    fn row(key: &str, bits: u64) -> Row {
+        let state = Column::Text("up".to_owned());
+        let columns = vec![
+            Column::Text(key.to_owned()),
+            Column::Bits(bits),
+            Column::Bits(0),
+            Column::Rate(bits / 1000),
+            Column::Rate(0),
+            Column::Count(bits),
+            state,
+        ];
+        Row { node: Some(key.to_owned()), ..Row::new(key, columns) }
+    }
+
+    fn app(rows: Vec<Row>, trouble: &[&str]) -> App {
+        let trouble = trouble.iter().map(|text| (*text).to_owned()).collect();
+        let mut app = App::default();
+        app.show(Sample { title: "lab  2 nodes".to_owned(), rows, trouble });
+        app
+    }
+
+    #[test]
+    fn a_list_is_drawn_whole() {
+        let mut app = app(vec![row("web/eth0", 12_345), row("db/eth0", 1)], &[]);
+        let (text, chosen) = screen(&app, (80, 8));
+        let expected = "\
+lab  2 nodes  all up
+ 1 Machines  2 Drops  3 Flows  4 Links
+Interface    Sent/s Received/s Packets/s Drops/s Drops State
+web/eth0  12.3 kbit          -        12       - 12.3k up
+db/eth0       1 bit          -         -       -     1 up
+
+
+Tab list  s sort (Packets/s)  / filter  Enter open  q quit
+";
+        assert_eq!(text, expected);
+        assert_eq!(chosen, [" 1 Machines", "web/eth0  12.3 kbit          -        12       - 12.3k up"]);
+        press(&mut app, KeyCode::Down);
+        assert!(screen(&app, (80, 8)).1[1].starts_with("db/eth0 "));
+        for key in ['/', 'd', 'B'] {
+            press(&mut app, KeyCode::Char(key));
+        }
+        let (text, _) = screen(&app, (80, 6));
+        assert!(!text.contains("web/") && text.ends_with("\nfilter: dB_   Enter done  Esc none\n"), "{text}");
+        press(&mut app, KeyCode::Enter);
+        assert!(screen(&app, (80, 6)).0.ends_with("/ filter  [dB]  Enter open  q quit\n"));
+    }
+
+    #[test]
+    fn what_is_down_stands_in_the_first_two_lines() {
+        for (trouble, head, tab) in [
+            (&[][..], "lab  2 nodes  all up\n", " 4 Links\n"),
+            (&["one is down"], "lab  2 nodes  ! one is down\n", " 4 Links (1 down)\n"),
+            (&["one is down", "b", "c"], "lab  2 nodes  ! one is down, and 2 more\n", " 4 Links (3 down)\n"),
+        ] {
+            let (text, _) = screen(&app(Vec::new(), trouble), (80, 5));
+            assert!(text.starts_with(head) && text.contains(tab), "{text}");
+            assert_eq!(text.matches(" down)").count(), usize::from(!trouble.is_empty()), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_empty_list_says_why() {
+        for (list, words) in [
+            (List::Machines, "the lab has no machines"),
+            (List::Drops, "no packet has been dropped"),
+            (List::Flows, "no flow is running"),
+            (List::Links, "the lab has no tunnels, circuits, peerings, BGP sessions or probes"),
+        ] {
+            let mut app = app(Vec::new(), &[]);
+            app.list = list;
+            let (text, chosen) = screen(&app, (80, 5));
+            assert_eq!(text.lines().nth(2), Some(words));
+            assert_eq!(chosen.len(), 1, "the name of the list alone");
+            app.show(Sample { rows: vec![row("web", 1)], ..Sample::default() });
+            app.filter = "none".to_owned();
+            assert_eq!(screen(&app, (80, 5)).0.lines().nth(2), Some("nothing has `none` in it; Esc shows all"));
+        }
+    }
+
+    /// As many rows as there is room for below the heading, the chosen one in their middle where it can be.
+    #[test]
+    fn the_page_goes_with_the_chosen_row() {
+        let rows = (0..9).map(|number| row(&format!("m{number}"), 9 - number)).collect();
+        let mut app = app(rows, &[]);
+        for (at, shown) in [(0, "m0 m1 m2"), (1, "m0 m1 m2"), (2, "m1 m2 m3"), (7, "m6 m7 m8"), (8, "m6 m7 m8")] {
+            app.chosen = Some(format!("m{at}"));
+            let (text, chosen) = screen(&app, (80, 7));
+            let names: Vec<_> = text.lines().skip(3).take(3).filter_map(|line| line.split(' ').next()).collect();
+            assert_eq!(names.join(" "), shown);
+            assert!(chosen[1].starts_with(&format!("m{at} ")), "{chosen:?}");
+        }
+        app.chosen = Some("m4".to_owned());
+        let (text, _) = screen(&app, (80, 4));
+        assert!(text.lines().count() == 4 && text.contains("Tab list"), "{text}");
+    }
+
+    #[test]
+    fn a_machine_is_shown_from_where_it_was_scrolled_to() {
+        let mut app = app(vec![row("web", 1)], &[]);
+        let lines: Vec<_> = (0..9).map(|number| format!("line {number}")).collect();
+        app.open("web", What::Rules, lines.clone());
+        press(&mut app, KeyCode::Down);
+        let text = screen(&app, (60, 6)).0;
+        let expected = "\
+lab  2 nodes  all up
+ 1 Machines  2 Drops  3 Flows  4 Links
+web: effective rules
+line 1
+line 2
+r routes  u rules  d drops  Esc back  q quit
+";
+        assert_eq!(text, expected);
+        for (what, words) in [(What::Routes, "web: effective routes"), (What::Drops, "web: drops")] {
+            app.open("web", what, Vec::new());
+            let text = screen(&app, (60, 6)).0;
+            assert_eq!(text.lines().skip(2).take(2).collect::<Vec<_>>(), [words, "none"]);
+        }
+    }
+
+    /// Numbers are never cut; texts are, the widest first, and none to less than eight characters.
+    #[test]
+    fn texts_give_way_to_numbers() {
+        let cells = |texts: [&str; 2]| {
+            let columns = [texts[0], texts[1]].map(|text| Column::Text(text.to_owned()));
+            Row::new("key", [&columns[..], &[Column::Count(1_234)]].concat())
+        };
+        let rows = [cells(["a-long-name-of-twenty", "another-of-sixteen"])];
+        let rows: Vec<_> = rows.iter().collect();
+        for (all, expected) in [
+            (80, [21, 18, 7]),
+            (48, [21, 18, 7]),
+            (47, [20, 18, 7]),
+            (44, [18, 17, 7]),
+            (25, [8, 8, 7]),
+            (5, [8, 8, 7]),
+        ] {
+            assert_eq!(widths(&rows, &["First", "Second", "Packets"], all), expected, "{all}");
+        }
+        assert_eq!(cut("exactly8".to_owned(), 8), "exactly8");
+        assert_eq!(cut("more than 8".to_owned(), 8), "more th…");
+    }
+}
