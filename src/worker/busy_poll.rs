@@ -89,4 +89,22 @@ mod tests {
         assert_eq!(awake(&mut spin, 16, 1_000_000), 16);
         assert!(!spin.goes_on(0));
     }
+
+    /// Each lull in time is good for four more, and no more than sixteen are saved; the limit itself is too long.
+    #[test]
+    fn what_is_saved_is_used_up_one_by_one() {
+        let saved = |lulls: u32, nanos: u64| {
+            let mut spin = Spin::new();
+            awake(&mut spin, lulls, nanos);
+            awake(&mut spin, 15, 3_600_000_000_000)
+        };
+        assert_eq!([1, 2, 3].map(|lulls| saved(lulls, Spin::LIMIT - 1)), [4, 8, 12]);
+        let mut spin = Spin::new();
+        awake(&mut spin, 100, 0);
+        assert_eq!(awake(&mut spin, 32, Spin::LIMIT), 16 + 1, "and then one in sixteen");
+        assert_eq!(saved(1, Spin::LIMIT), 1);
+        let mut spin = Spin::new();
+        spin.learn(0);
+        assert!(spin.goes_on(Spin::LIMIT - 1) && !spin.goes_on(Spin::LIMIT));
+    }
 }

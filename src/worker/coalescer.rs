@@ -113,3 +113,119 @@ impl Coalescer {
         self.joined = 0;
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::wire::{Offload, build};
+
+    /// A datagram of a flow that the kernel has left a checksum to.
+    fn datagram(port: u16, payload: usize) -> Vec<u8> {
+        let (from, to) = (format!("10.0.0.4:{port}").parse().unwrap(), "10.0.0.5:53".parse().unwrap());
+        let mut packet = build::udp(from, to, &vec![7; payload]);
+        // Never cut: such packets need no numbers.
+        packet[6] = 0x40;
+        let offload = Offload { flags: Offload::NEEDS_CSUM, csum_start: 20, csum_offset: 6, ..Offload::default() };
+        [&offload.encode()[..], &packet].concat()
+    }
+
+    /// What leaves: ports, datagrams and bytes.
+    type Left = Vec<(u32, u32, u64)>;
+
+    fn leave(left: &mut Left, slot: &mut Slot) {
+        left.push((slot.egress.0, slot.train.packets(), slot.bytes));
+        slot.train.finish();
+    }
+
+    /// Holds these datagrams, of so many bytes as they came; returns their trains' numbers.
+    fn numbers(held: &mut Coalescer, left: &mut Left, egress: u32, datagrams: &[Vec<u8>]) -> Vec<u32> {
+        let one = |frame: &Vec<u8>| {
+            held.hold(PortId(egress), Frame::new(frame).unwrap(), frame.len() as u64, |slot| {
+                leave(left, slot);
+                None
+            })
+        };
+        datagrams.iter().map(one).collect()
+    }
+
+    #[test]
+    fn datagrams_of_one_flow_leave_together_in_their_order() {
+        let (mut held, mut left) = (Coalescer::new(), Left::new());
+        let [long, short] = [datagram(1, 100), datagram(1, 50)];
+        let (all, some) = (long.len() as u64, short.len() as u64);
+        let trains = numbers(&mut held, &mut left, 3, &[long.clone(), long.clone(), short.clone(), long.clone()]);
+        assert_eq!(trains, [0, 0, 0, 1], "a shorter one ends it");
+        assert_eq!(left, [(3, 3, 2 * all + some)]);
+        held.release(|slot| {
+            leave(&mut left, slot);
+            None
+        });
+        assert_eq!(left[1..], [(3, 1, all)]);
+        held.release(|_| panic!("nothing is left"));
+        let one = [long];
+        assert_eq!(numbers(&mut held, &mut left, 3, &one), [2]);
+        assert_eq!(numbers(&mut held, &mut left, 4, &one), [3], "another port");
+    }
+
+    #[test]
+    fn a_train_that_is_lost_is_known_until_the_batch_after() {
+        let mut held = Coalescer::new();
+        let frame = datagram(1, 100);
+        let lose = |_: &mut Slot| Some(DropReason::NoRoute);
+        let number = |held: &mut Coalescer| {
+            held.hold(PortId(0), Frame::new(&frame).unwrap(), 1, |slot| {
+                slot.train.finish();
+                None
+            })
+        };
+        assert_eq!(number(&mut held), 0);
+        held.end_batch(1, |slot| {
+            slot.train.finish();
+            lose(slot)
+        });
+        assert_eq!((held.lost(0), held.lost(1)), (Some(DropReason::NoRoute), None));
+        assert_eq!(number(&mut held), 1);
+        assert_eq!(held.lost(0), None, "a new batch has begun");
+        held.end_batch(1, |slot| {
+            slot.train.finish();
+            None
+        });
+        assert_eq!(held.lost(1), None);
+    }
+
+    /// It is active after a batch of sixteen frames or more, and rests for 64 batches after one with few runs.
+    #[test]
+    fn it_holds_where_there_are_many_frames_in_runs() {
+        let mut held = Coalescer::new();
+        let end = |held: &mut Coalescer, frames: usize| {
+            held.end_batch(frames, |slot| {
+                slot.train.finish();
+                None
+            });
+            held.active()
+        };
+        assert!(!held.active());
+        assert!(!end(&mut held, BUSY - 1) && end(&mut held, BUSY) && !end(&mut held, 1) && end(&mut held, BUSY));
+        // A quarter of the frames saved a write: that is enough.
+        for (runs, is_enough) in [(4, true), (3, false)] {
+            let mut held = Coalescer::new();
+            let mut left = Left::new();
+            let singles = (runs..16).map(|port| datagram(port, 100));
+            let joined = (0..runs).map(|_| datagram(16, 100));
+            let all: Vec<_> = singles.chain([datagram(16, 100)]).chain(joined).take(16).collect();
+            let joins = all.iter().filter(|frame| **frame == datagram(16, 100)).count() - 1;
+            numbers(&mut held, &mut left, 0, &all);
+            assert_eq!((held.held, held.joined), (16, joins));
+            assert_eq!(end(&mut held, BUSY), joins * 4 >= 16, "{is_enough}");
+            if joins * 4 < 16 {
+                let rests = (0..100).take_while(|_| !end(&mut held, BUSY)).count();
+                assert_eq!(rests, PAUSE as usize - 1);
+            }
+        }
+        // Fewer than sixteen say nothing.
+        let mut held = Coalescer::new();
+        numbers(&mut held, &mut Left::new(), 0, &(1..16).map(|port| datagram(port, 100)).collect::<Vec<_>>());
+        assert!(end(&mut held, BUSY));
+    }
+}

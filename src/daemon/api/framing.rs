@@ -268,4 +268,55 @@ mod tests {
         let line = format!("{{\"version\":{other},\"new\":1}}\n");
         assert!(matches!(received(line.as_bytes(), 1_000), Err(Unreadable::Version(version)) if version == other));
     }
+
+    /// The next of several messages, of which these bytes have come; the other side stays.
+    fn next(bytes: &[u8], limit: u64) -> Result<String, Unreadable> {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        far.write_all(bytes).unwrap();
+        Lines::new(near, limit).receive(Instant::now() + Duration::from_millis(20))
+    }
+
+    #[test]
+    fn each_of_several_messages_may_have_as_many_bytes_as_the_limit() {
+        let line = encode(&"hello").unwrap();
+        let len = line.len() as u64;
+        assert_eq!(next(&line, len).unwrap(), "hello");
+        assert!(matches!(next(&line, len - 1), Err(Unreadable::TooLong(limit)) if limit == len - 1));
+        assert!(matches!(next(&line[..line.len() - 1], len), Err(Unreadable::TooSlow)), "it may yet come");
+        assert!(matches!(next(&vec![b' '; line.len() + 1], len), Err(Unreadable::TooLong(_))), "without an end");
+    }
+
+    #[test]
+    fn bytes_follow_a_message_to_the_number() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut lines = Lines::new(near, 1_000);
+        let all = [&encode(&"one").unwrap()[..], b"12345", &encode(&"two").unwrap(), b"", &[7; 1_000]].concat();
+        for piece in all.chunks(50) {
+            far.write_all(piece).unwrap();
+        }
+        assert_eq!(lines.receive::<String>(soon()).unwrap(), "one");
+        assert_eq!(lines.receive_bytes(5, soon()).unwrap(), b"12345");
+        assert_eq!(lines.receive::<String>(soon()).unwrap(), "two");
+        assert_eq!(lines.receive_bytes(0, soon()).unwrap(), b"");
+        assert_eq!(lines.receive_bytes(1_000, soon()).unwrap(), [7; 1_000]);
+        assert!(matches!(lines.receive_bytes(1_001, soon()), Err(Unreadable::TooLong(1_000))));
+        let late = Instant::now() + Duration::from_millis(20);
+        assert!(matches!(lines.receive_bytes(1, late), Err(Unreadable::TooSlow)));
+        far.write_all(b"1").unwrap();
+        drop(far);
+        assert!(matches!(lines.receive_bytes(2, soon()), Err(Unreadable::Cut)));
+    }
+
+    /// However slowly the other side drips or reads, the deadline is kept.
+    #[test]
+    fn a_deadline_is_for_the_whole_message() {
+        let (near, far) = UnixStream::pair().unwrap();
+        let began = Instant::now();
+        let limit = Duration::from_millis(100);
+        let error = send(&near, &"x".repeat(10 << 20), began + limit).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+        assert!(began.elapsed() >= limit);
+        assert!(send(&near, &"x", began).is_err(), "it is over");
+        drop(far);
+    }
 }

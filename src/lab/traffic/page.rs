@@ -133,7 +133,11 @@ fn words(error: &io::Error) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -145,5 +149,68 @@ mod tests {
         assert_eq!(parse(b"HT", false), Fetched::Failed("it did not answer in time".to_owned()));
         assert!(is_complete(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"));
         assert!(!is_complete(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab"));
+    }
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// What is fetched from a server that says these pieces, and then closes or waits.
+    fn served(pieces: &[&[u8]], closes: bool, limit: Duration) -> (Fetched, String, Duration) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let page = Page { secure: false, host: "web:80", path: "/a?b", limit };
+        thread::scope(|scope| {
+            let server = scope.spawn(|| {
+                let mut stream = listener.accept().unwrap().0;
+                let mut asked = [0; 1000];
+                let len = stream.read(&mut asked).unwrap();
+                for piece in pieces {
+                    // A client that has enough goes.
+                    let _ = stream.write_all(piece);
+                }
+                if !closes {
+                    let _ = stream.read(&mut [0]);
+                }
+                String::from_utf8_lossy(&asked[..len]).into_owned()
+            });
+            let began = Instant::now();
+            let fetched = get(&Origin::default(), at, page).unwrap();
+            let took = began.elapsed();
+            (fetched, server.join().unwrap(), took)
+        })
+    }
+
+    #[test]
+    fn a_page_is_asked_for_and_read_to_its_end() {
+        let page = |body: &str| Fetched::Page { status: 200, body: body.to_owned() };
+        let (fetched, asked, _) = served(&[b"HTTP/1.1 200 OK\r\n\r\n", b"hel", b"lo"], true, SOON);
+        assert_eq!(fetched, page("hello"));
+        let request = "GET /a?b HTTP/1.1\r\nHost: web:80\r\nUser-Agent: vnet\r\nConnection: close\r\n\r\n";
+        assert_eq!(asked, request);
+        let (fetched, _, took) =
+            served(&[b"HTTP/1.1 200 OK\r\nA: b\r\ncontent-LENGTH: 5\r\n\r\nhel", b"lo"], false, SOON);
+        assert_eq!(fetched, page("hello"));
+        assert!(took < SOON, "it is not waited for longer");
+        let long = vec![b'a'; (LONGEST as usize) * 2];
+        let (fetched, _, took) = served(&[b"HTTP/1.1 200 OK\r\n\r\n", &long], false, SOON);
+        assert!(
+            matches!(fetched, Fetched::Page { status: 200, body } if (body.len() as u64) < 2 * LONGEST),
+            "it is cut off"
+        );
+        assert!(took < SOON);
+    }
+
+    #[test]
+    fn a_page_that_does_not_come_says_why() {
+        let short = Duration::from_millis(300);
+        let failed = |why: &str| Fetched::Failed(why.to_owned());
+        let (fetched, _, took) = served(&[], false, short);
+        assert_eq!(fetched, failed("it did not answer in time"));
+        assert!(took >= short);
+        assert_eq!(served(&[b"HTT"], false, short).0, failed("it did not answer in time"));
+        assert_eq!(served(&[b"SSH-2.0"], true, SOON).0, failed("its answer is not HTTP"));
+        assert_eq!(served(&[], true, SOON).0, failed("its answer is not HTTP"));
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let page = Page { secure: false, host: "web", path: "/", limit: SOON };
+        assert_eq!(get(&Origin::default(), nobody, page).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 }
