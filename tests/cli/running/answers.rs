@@ -210,13 +210,13 @@ fn reach_has_a_word_for_every_pair() {
         pair("c", "b", |pair| pair["verdict"] = json!("wrongHost")),
         pair("c", "d", |pair| (pair["guestRules"], pair["verdict"]) = (guests.clone(), json!("depends"))),
         pair("d", "a", |pair| {
-            (pair["guestRules"], pair["settled"]) = (guests.clone(), settled("reachable", json!([])))
+            (pair["guestRules"], pair["settled"]) = (guests.clone(), settled("reachable", json!([])));
         }),
         pair("d", "b", |pair| {
-            (pair["guestRules"], pair["settled"]) = (guests.clone(), settled("reachable", json!(["n"])))
+            (pair["guestRules"], pair["settled"]) = (guests.clone(), settled("reachable", json!(["n"])));
         }),
         pair("d", "c", |pair| {
-            (pair["guestRules"], pair["settled"]) = (guests.clone(), settled("blocked", Value::Null))
+            (pair["guestRules"], pair["settled"]) = (guests.clone(), settled("blocked", Value::Null));
         }),
     ];
     let lab = Lab::start(move |request| match request {
@@ -248,4 +248,40 @@ firewall rules of guests, which this program does not evaluate: c; *: settled by
         panic!("something else was asked")
     };
     assert_eq!((nodes.len(), queries.len()), (0, 4), "only what is open is asked");
+}
+
+const TUNNELS: &str = include_str!("../../../config/two-links.yaml");
+
+/// A picture of a lab has what has failed there; compared with a file, what that changes.
+#[test]
+fn a_picture_has_what_is_down_and_what_changes() {
+    let network = vnet::config::load(TUNNELS, "lab.yaml").unwrap().network;
+    let names: Vec<_> = network.connections.iter().map(|connection| connection.name.clone()).collect();
+    let lab = Lab::start(move |request| match request {
+        Request::Connections => once(json!({"connections": names.iter().enumerate().map(|(at, name)| json!({
+            "name": name, "virtualNetworkGateway": "gw", "remote": "site", "connectionType": "IPsec", "enableBgp": false,
+            "connectionStatus": if at == 0 { "NotConnected" } else { "Connected" },
+        })).collect::<Vec<_>>()})),
+        Request::Circuits => once(json!({"circuits": []})),
+        other => refused(other),
+    });
+    lab.write("lab", "applied.yaml", TUNNELS);
+    let drawn: Value = serde_json::from_str(&lab.prints("graph -o json")).unwrap();
+    assert_eq!(lab.asked(), [Request::Connections, Request::Circuits]);
+    let same: Value = serde_json::from_str(&lab.prints("graph -t config/two-links.yaml -o json")).unwrap();
+    assert_ne!(same, drawn, "of the file nothing is down");
+    assert_eq!(lab.asked(), []);
+    let changed = lab.home.path().join("changed.yaml");
+    let file = changed.to_str().unwrap();
+    std::fs::write(&changed, TUNNELS).unwrap();
+    let plain = lab.prints(&format!("graph -t config/two-links.yaml --diff {file} -o json"));
+    let more = TUNNELS.replace(
+        "virtualMachines:\n",
+        "virtualMachines:\n  - {name: another, networkInterfaces: [{subnet: SUBNET}]}\n",
+    );
+    let vnet = &network.virtual_networks[0];
+    std::fs::write(&changed, more.replace("SUBNET", &format!("{}/{}", vnet.name, vnet.subnets[0].name))).unwrap();
+    let compared = lab.prints(&format!("graph -t config/two-links.yaml --diff {file} -o json"));
+    assert!(compared.contains("another") && !plain.contains("another"), "{compared}");
+    assert_ne!(compared, plain);
 }

@@ -1,5 +1,6 @@
 //! Commands that change a lab: what they ask for, and how they tell what came of it.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use serde_json::{Value, json};
@@ -64,8 +65,8 @@ virtualMachines:
   - {name: web, networkInterfaces: [{subnet: v/s}]}
 ";
 
-fn changed(changes: impl FnOnce(&mut Value)) -> Value {
-    let mut changed = json!({
+fn changed(alter: impl FnOnce(&mut Value)) -> Value {
+    let mut answer = json!({
         "lab": "lab", "applied": true, "generation": 4, "warnings": [], "restored": ["web/eth0"],
         "changes": [
             {"action": "create", "type": "subnets", "name": "v/new", "properties": [{"property": "a", "before": null, "after": "1"}]},
@@ -75,8 +76,8 @@ fn changed(changes: impl FnOnce(&mut Value)) -> Value {
         "flows": [{"nic": "old/eth0", "effect": "end"}, {"nic": "web/eth0", "effect": "nextPacket"},
                   {"nic": "db/eth0", "effect": "nextPacket"}, {"nic": "app/eth0", "effect": "newFlows"}],
     });
-    changes(&mut changed);
-    json!({"changed": changed})
+    alter(&mut answer);
+    json!({"changed": answer})
 }
 
 const PLAN: &str = "\
@@ -112,7 +113,7 @@ fn a_change_is_told_object_by_object() {
         Request::Change(Change::Apply(Apply {
             text: FILE.to_owned(),
             service_tags: None,
-            nftables: Default::default(),
+            nftables: BTreeMap::default(),
             file: file.clone(),
             path: Some(file.clone().into()),
             dry_run,

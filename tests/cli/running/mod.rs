@@ -14,6 +14,8 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -24,6 +26,9 @@ use vnet::model::{Leases, RunPolicy};
 use vnet::sys::process::{self, ProcessId};
 
 use crate::commands;
+
+/// None of them prints so much that it would wait for a reader.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// How a lab answers.
 enum Told {
@@ -158,7 +163,16 @@ impl Lab {
     }
 }
 
-fn ended(child: Child) -> Ended {
+/// Waits until a command has ended by itself.
+fn ended(mut child: Child) -> Ended {
+    let began = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > DEADLINE {
+            child.kill().unwrap();
+            panic!("it does not end: {:?}", child.wait_with_output());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ended { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
