@@ -279,3 +279,74 @@ impl Drop for CaptureWatch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataplane::Recorder;
+
+    fn traced(port: u32) -> Traced {
+        Traced::new(Timestamp(0), 0, PortId(port), Recorder::new())
+    }
+
+    fn head(frame: &[u8]) -> Head {
+        let mut head = Head::new();
+        head.keep(frame);
+        head
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_packets_and_so_many_bytes() {
+        let traced = traced(0);
+        let put = |packets: &mut Packets, head: &Head, frame: &[u8]| {
+            packets.put(Offered::whole(&traced, head, frame), usize::MAX)
+        };
+        let mut many = Packets::default();
+        assert!((0..PACKETS).all(|_| put(&mut many, &Head::new(), &[0; Offload::LEN])));
+        assert!(!put(&mut many, &Head::new(), &[0; Offload::LEN]));
+        assert_eq!((many.iter().count(), many.decisions().len()), (PACKETS, 1), "one decision for all");
+        let quarter = vec![0; BYTES / 4];
+        let mut large = Packets::default();
+        assert!((0..3).all(|_| put(&mut large, &Head::new(), &quarter)));
+        let head = head(&[7; 100]);
+        assert!(!put(&mut large, &head, &quarter), "with its head it is too much");
+        assert!(put(&mut large, &head, &quarter[100..]) && !put(&mut large, &Head::new(), &[0]));
+        assert_eq!((large.iter().count(), large.bytes.len()), (4, BYTES));
+    }
+
+    /// As it came is its head with the rest as it left; the kernel's copies have no head.
+    #[test]
+    fn a_packet_is_kept_as_it_came_and_as_it_left() {
+        let traced = traced(0);
+        let offload = Offload { hdr_len: 7, ..Offload::default() };
+        let (came, left) =
+            ([&offload.encode()[..], &[1; 300]].concat(), [&Offload::default().encode()[..], &[2; 300]].concat());
+        let mut packets = Packets::default();
+        assert!(packets.put(Offered::whole(&traced, &head(&came), &left), 250));
+        assert!(packets.put(Offered::whole(&traced, &Head::new(), &left), 1000));
+        let all: Vec<_> = packets.iter().collect();
+        let (header, [first, rest]) = all[0].as_sent();
+        assert_eq!(
+            (header.hdr_len, first, rest),
+            (7, &[1; HEAD - Offload::LEN][..], &[2; 250 + Offload::LEN - HEAD][..])
+        );
+        let (header, [all_of_it, nothing]) = all[0].as_left();
+        assert_eq!((header.hdr_len, all_of_it, nothing, all[0].len), (0, &[2; 250][..], &[][..], 300));
+        assert_eq!(all[1].as_sent().1, [&[2; 300][..], &[]]);
+    }
+
+    /// Of the last few decisions each is kept once.
+    #[test]
+    fn decisions_of_interleaved_flows_are_kept_once() {
+        let decided = |flows: u32| {
+            let mut packets = Packets::default();
+            for round in 0..3 * flows {
+                assert!(packets.put(Offered::whole(&traced(round % flows), &Head::new(), &[]), 1));
+            }
+            let ports: Vec<_> = packets.iter().map(|packet| packets.decisions()[packet.decision].ingress.0).collect();
+            assert_eq!(ports, (0..3 * flows).map(|round| round % flows).collect::<Vec<_>>());
+            packets.decisions().len()
+        };
+        assert_eq!([1, 4, 5].map(decided), [1, 4, 15]);
+    }
+}

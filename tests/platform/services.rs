@@ -135,7 +135,14 @@ fn fab_12_a_machine_with_many_connections_loses_its_own() {
         let mut first = all.remove(0);
         assert_eq!(first.read(&mut [0]).unwrap(), 0, "its oldest is closed");
         assert!(is_open(&other) && all.iter().all(is_open));
-        // What it closes by itself does not count any more.
+        // One that has ended does not count any more.
+        all.truncate(12);
+        for _ in 0..20 {
+            let answer = exchange(call(WEB, (METADATA, 80).into()), b"GET / HTTP/1.1\r\n\r\n");
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+            assert_eq!(said(&ask_by_connection(WEB, &question("db", A))).1, ["10.1.0.5"]);
+        }
+        assert!(all.iter().all(is_open));
         drop(all.pop());
         let mut more = call(WEB, (PLATFORM, 53).into());
         more.write_all(&[0]).unwrap();
