@@ -5,6 +5,7 @@ mod devices;
 mod filters;
 mod pings;
 mod processes;
+mod tuns;
 
 use std::process::Command;
 

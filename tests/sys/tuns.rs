@@ -1,0 +1,74 @@
+//! TUNs and TAPs: their queues, what stands in front of a packet, which queue a flow takes.
+
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
+
+use vnet::sys::netlink::Netlink;
+use vnet::sys::tun::{Framing, OffloadSupport, Tun};
+
+use super::{inside, ip};
+
+/// Makes the device usable, with an address of its own.
+fn begin(name: &str) {
+    let mut netlink = Netlink::open().unwrap();
+    let link = netlink.link(name).unwrap();
+    netlink.add_address(link, "10.0.0.1/24".parse().unwrap()).unwrap();
+    netlink.up(link).unwrap();
+}
+
+/// Sends a datagram into the device; returns the queue that it came to, and its bytes from the IP header on.
+fn sent(tun: &Tun, header: usize, (from, to): (u16, u16)) -> (usize, Vec<u8>) {
+    UdpSocket::bind(("10.0.0.1", from)).unwrap().send_to(b"hello", ("10.0.0.9", to)).unwrap();
+    let mut frame = [0; 2000];
+    let arrived = tun.queues.iter().enumerate().find_map(|(at, queue)| {
+        // The kernel says things of its own, over IPv6.
+        std::iter::from_fn(|| queue.read(&mut frame).ok().map(|len| frame[header..len].to_vec()))
+            .find(|packet| packet[0] == 0x45 && packet[9] == 17)
+            .map(|packet| (at, packet))
+    });
+    arrived.unwrap()
+}
+
+#[test]
+fn what_stands_in_front_of_a_packet_is_as_it_was_asked_for() {
+    inside(|_| {
+        for (most, header, framing) in
+            [(OffloadSupport::Off, 0, Framing::Nothing), (OffloadSupport::Tcp, 10, Framing::Header)]
+        {
+            let tun = Tun::open("t0", 1, most).unwrap();
+            begin("t0");
+            assert_eq!((tun.queues.len(), tun.offload), (1, most));
+            let queue = &tun.queues[0];
+            assert_eq!((queue.framing(), queue.offload(), queue.has_header()), (framing, most, header > 0));
+            let (_, packet) = sent(&tun, header, (1000, 53));
+            assert_eq!((packet.len(), &packet[28..]), (33, &b"hello"[..]));
+            drop(tun);
+            assert!(Netlink::open().unwrap().link("t0").is_err(), "it goes with its last queue");
+        }
+        let address = [2, 0, 0, 0, 0, 7];
+        let tap = Tun::open_tap("t1", Some(address), 1, OffloadSupport::Off).unwrap();
+        assert_eq!(tap.queues[0].framing(), Framing::Ethernet(address));
+        assert_eq!(ip("link show t1")[0]["address"], "02:00:00:00:00:07");
+        for name in ["", "a-name-of-sixteen", "a/b", "a%d"] {
+            assert!(Tun::open(name, 1, OffloadSupport::Off).is_err(), "{name}");
+        }
+    });
+}
+
+/// All packets of a flow take one queue, in both directions, and flows use all queues.
+#[test]
+fn a_flow_has_one_queue_and_flows_have_all() {
+    inside(|_| {
+        let tun = Tun::open("t0", 2, OffloadSupport::TcpUdp).unwrap();
+        begin("t0");
+        assert_eq!(tun.queues.len(), 2);
+        let mut flows = BTreeMap::<usize, usize>::new();
+        for port in 1000..1064 {
+            let (queue, _) = sent(&tun, 10, (port, 5353));
+            assert_eq!(sent(&tun, 10, (port, 5353)).0, queue, "again");
+            assert_eq!(sent(&tun, 10, (5353, port)).0, queue, "the ports the other way round");
+            *flows.entry(queue).or_default() += 1;
+        }
+        assert!(flows.len() == 2 && flows.values().all(|count| *count > 8), "{flows:?}");
+    });
+}
