@@ -409,9 +409,11 @@ impl Keeper {
             self.looks[0].push_back((at.0 + LOOKS[0], [ways[0].0, ways[1].0]));
             let mut credit = Some(connection.credit);
             for ((key, leg), read) in ways.into_iter().zip([first, Reading::default()]) {
-                // Where there was no room for its records, or one is gone, its packets come up.
+                // Where there was no room for its records, or one is gone, its packets come up, and so do those of others until
+                // the daemon has admitted one (NSG-26).
                 let Some(basis) = leg.basis(&self.flows, at) else {
                     self.end_entry(&key);
+                    self.grants.withdraw(&connection.kind, monotonic_nanos());
                     continue;
                 };
                 let half_open = Some(HalfOpen { since: at, _credit: credit.take() });

@@ -61,8 +61,17 @@ struct Kept {
 #[derive(Debug)]
 struct Granted {
     kind: Arc<Kind>,
-    /// A program may still know it.
-    withdrawn: bool,
+    /// Since when no program finds it. One that has read it before may still open a connection.
+    withdrawn_at: Option<u64>,
+}
+
+impl Granted {
+    fn withdraw(&mut self, cache: &FlowCache, now: u64) {
+        if self.withdrawn_at.is_none() {
+            cache.revoke(&self.kind.key);
+            self.withdrawn_at = Some(now);
+        }
+    }
 }
 
 /// Connections that differ in their source port alone.
@@ -100,7 +109,7 @@ impl Drop for Credit {
 
 impl Kept {
     fn is_granted(&self, key: &FlowKey) -> bool {
-        self.kinds.values().any(|granted| granted.kind.key == *key && !granted.withdrawn)
+        self.kinds.values().any(|granted| granted.kind.key == *key && granted.withdrawn_at.is_none())
     }
 }
 
@@ -162,7 +171,7 @@ impl Grants {
         kept.last = kept.last.wrapping_add(1);
         let number = kept.last;
         let kind = Arc::new(Kind { opening, key, first, indexes, ttls, terms });
-        kept.kinds.insert(number, Granted { kind, withdrawn: false });
+        kept.kinds.insert(number, Granted { kind, withdrawn_at: None });
         let grant = Grant {
             epoch: answer.epoch,
             timeout: nanos(terms[0].timeout_secs.min(terms[1].timeout_secs)),
@@ -252,21 +261,27 @@ impl Grants {
         }
     }
 
-    /// Withdraws kinds that opened nothing for a while, and forgets those that were withdrawn the last time.
+    /// Withdraws a kind: from now on its connections come up.
+    pub(super) fn withdraw(&self, kind: &Arc<Kind>, now: u64) {
+        let mut kept = self.kept();
+        for granted in kept.kinds.values_mut().filter(|granted| Arc::ptr_eq(&granted.kind, kind)) {
+            granted.withdraw(&self.cache, now);
+        }
+    }
+
+    /// Withdraws kinds that opened nothing for a while, and forgets those that were withdrawn as long ago.
     pub(super) fn sweep(&self, now: u64) {
         let mut kept = self.kept();
         if now.saturating_sub(kept.swept_at) < IDLE {
             return;
         }
         kept.swept_at = now;
-        kept.kinds.retain(|_, granted| !granted.withdrawn);
+        let is_past = |at: u64| now.saturating_sub(at) >= IDLE;
+        kept.kinds.retain(|_, granted| !granted.withdrawn_at.is_some_and(is_past));
         for granted in kept.kinds.values_mut() {
             let key = &granted.kind.key;
-            let used = self.cache.find_grant(key).is_some_and(|grant| now.saturating_sub(grant.last) < IDLE);
-            if !used {
-                self.cache.revoke(key);
-                // Programs that have read it are over by the next time, and what they opened is known.
-                granted.withdrawn = true;
+            if self.cache.find_grant(key).is_none_or(|grant| is_past(grant.last)) {
+                granted.withdraw(&self.cache, now);
             }
         }
     }

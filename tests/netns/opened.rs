@@ -219,3 +219,24 @@ fn a_flood_of_connections_takes_no_more_than_the_credit_and_fills_nothing_for_go
     let both = lab.data(&["flows", "--both", "--limit", "100000"]).as_array().unwrap().len();
     assert!(both >= 2 * opened, "each has its records: {both}");
 }
+
+/// Records of connections are made a moment after the kernel has opened them. Where there is no room for one, all of their
+/// kind come up again.
+#[test]
+fn nsg_26_an_interface_at_its_limit_gets_no_more_connections() {
+    let Some(lab) = Lab::up(&topology("veth, flowsPerNic: 60", "", "")) else { return };
+    let to = listen(&lab, B);
+    settle(&lab, to);
+    let mut held = Vec::new();
+    eventually("a connection is refused", || {
+        let opened = lab.inside("a", || TcpStream::connect_timeout(&to, NEVER));
+        let is_refused = opened.is_err();
+        held.extend(opened.ok());
+        is_refused
+    });
+    assert!((30..200).contains(&held.len()), "{}", held.len());
+    assert!(!exchange(&lab, to, 0, End::Fin, NEVER), "nor the next one");
+    lab.await_drop("a", "FlowLimit");
+    let _stopped = Stopped::of(&lab);
+    assert!(!exchange(&lab, to, 0, End::Fin, NEVER), "the kernel opens none");
+}

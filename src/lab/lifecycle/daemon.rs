@@ -198,7 +198,7 @@ fn queues(network: &Network) -> (Queues, Option<String>) {
     match Router::new() {
         Ok(router) => (Queues { router: Some(Arc::new(router)), ..plain(DeviceKind::Veth) }, None),
         Err(error) => {
-            let why = format!("programs in the kernel need root and Linux 5.11 or newer: {error}");
+            let why = format!("programs in the kernel need root and Linux 5.12 or newer: {error}");
             (plain(without), Some(why))
         }
     }
