@@ -1,7 +1,8 @@
 //! Which connections the tables decide on alike, whatever their source port: the kernel may open those by itself.
 
 use vnet::dataplane::{
-    AclId, AclRule, Deciders, Filters, Ingress, NextHop, NicId, Opening, PortId, RuleId, Snapshot, Spread, SpreadId,
+    AclId, AclRule, BalancingRule, Deciders, Filters, Frontend, Ingress, Keyed, Member, NextHop, NicId, Opening, PortId,
+    RuleId, Snapshot, Spread, SpreadId, Takes,
     VnetId, opening,
 };
 use vnet::wire::{Protocol, Tuple};
@@ -95,6 +96,24 @@ fn nsg_07_a_rule_for_source_ports_is_asked_for_each_connection() {
         world.at(A).inbound.nic = Some(acl);
     });
     assert!(other.is_some(), "lists that the first packet does not meet");
+}
+
+/// LB-41: an answer of a backend may be one of the frontend; mappings decide.
+#[test]
+fn lb_41_connections_to_a_backend_are_asked_one_by_one() {
+    let to = |nic: NicId| {
+        let mut snapshot = world().snapshot();
+        let members: Box<[Member]> = [Member { nic, address: ip("10.0.2.4") }].into();
+        let takes = Takes::Port { protocol: Protocol::UDP, frontend: 53, backend: 53 };
+        let eligible = Box::default();
+        let (keyed, floating, idle_secs, resets, tcp_stays) = (Keyed::FiveTuple, false, 240, false, false);
+        let rule = BalancingRule { takes, keyed, floating, idle_secs, resets, tcp_stays, members, eligible };
+        let (vnet, address) = (VnetId(0), ip("10.0.9.9"));
+        snapshot.frontends.push(Frontend { vnet, address, rules: [rule].into() });
+        asked(&snapshot)
+    };
+    assert_eq!(to(B), None, "a backend, healthy or not");
+    assert!(to(A).is_some(), "of one that is a backend itself");
 }
 
 /// RSEL-06: among several next hops the flow decides, there and back.
