@@ -12,13 +12,13 @@ use crate::trace::watchers;
 const TIERS: &str = include_str!("../../config/nsg-tiers.yaml");
 
 /// `vnet flows -f`, which hears of everything from now on.
-struct Flows {
+pub(crate) struct Flows {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Flows {
-    fn follow(lab: &Lab, arguments: &[&str]) -> Self {
+    pub(crate) fn follow(lab: &Lab, arguments: &[&str]) -> Self {
         let before = watchers(lab);
         let mut command = vnet();
         command.args(["-l", &lab.name, "flows", "-f", "-o", "json"]).args(arguments);
@@ -29,7 +29,7 @@ impl Flows {
     }
 
     /// What is told next of this kind.
-    fn next(&mut self, event: &str) -> Value {
+    pub(crate) fn next(&mut self, event: &str) -> Value {
         let mut told = self.lines.by_ref().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
         told.find(|told| told["event"] == event).unwrap()
     }

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::carried::Stopped;
 use crate::flow_cache::{A, B, NOWHERE, counted, topology};
+use crate::flows::Flows;
 use crate::lab::{Lab, NEVER, SOON, eventually};
 use crate::trace::Trace;
 
@@ -196,6 +197,25 @@ fn a_trace_sees_the_first_packets_of_granted_connections() {
     assert!(seen[0].to_string().contains("AllowVnetInBound"), "a rule decided: {}", seen[0]);
     drop(trace);
     settle(&lab, to);
+}
+
+#[test]
+fn nsg_22_a_follower_hears_of_connections_that_the_kernel_opened() {
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    let to = listen(&lab, B);
+    settle(&lab, to);
+    for (node, direction, rule) in [("a", "Outbound", "AllowVnetOutBound"), ("b", "Inbound", "AllowVnetInBound")] {
+        let mut told = Flows::follow(&lab, &[node]);
+        let port = if node == "a" { 22_222 } else { 22_223 };
+        let stopped = Stopped::of(&lab);
+        assert!(exchange(&lab, to, port, End::Fin, NEVER));
+        drop(stopped);
+        let begun = std::iter::repeat_with(|| told.next("Begun")).find(|begun| begun["sourcePort"] == port).unwrap();
+        assert_eq!((&begun["state"], &begun["direction"]), (&"SynSent".into(), &direction.into()), "{begun}");
+        let packets = [&begun["packetsSent"], &begun["packetsReceived"]].map(|count| count.as_u64().unwrap());
+        assert_eq!(packets, if node == "a" { [1, 0] } else { [0, 1] }, "{begun}");
+        assert!(begun["rules"][0].as_str().unwrap().contains(rule), "{begun}");
+    }
 }
 
 /// Connections that the daemon has not heard of take all of the credit. It comes back, and meanwhile the daemon decides.

@@ -1,9 +1,8 @@
 //! Which connections the tables decide on alike, whatever their source port: the kernel may open those by itself.
 
 use vnet::dataplane::{
-    AclId, AclRule, BalancingRule, Deciders, Filters, Frontend, Ingress, Keyed, Member, NextHop, NicId, Opening, PortId,
-    RuleId, Snapshot, Spread, SpreadId, Takes,
-    VnetId, opening,
+    AclId, AclRule, BalancingRule, Deciders, Filters, Frontend, Ingress, Keyed, Member, NextHop, NicId, Opening,
+    PortId, RuleId, Snapshot, Spread, SpreadId, Takes, VnetId, opening,
 };
 use vnet::wire::{Protocol, Tuple};
 
