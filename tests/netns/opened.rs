@@ -150,6 +150,26 @@ fn nsg_20_connections_without_the_daemon_are_recorded_and_counted_as_others() {
     }
 }
 
+/// SYN, ACK and RST there; SYN with ACK back.
+#[test]
+fn nsg_20_each_packet_of_an_opened_connection_is_counted_once() {
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    let to = listen(&lab, B);
+    settle(&lab, to);
+    let stopped = Stopped::of(&lab);
+    let client = lab.inside("a", || TcpStream::connect_timeout(&to, NEVER)).unwrap();
+    let port = client.local_addr().unwrap().port();
+    set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    drop(client);
+    drop(stopped);
+    let rows = lab.data(&["flows", "--both", "--port", &port.to_string()]);
+    let counts = |node: &str| {
+        let flow = rows.as_array().unwrap().iter().find(|flow| flow["node"] == node).unwrap();
+        ["packetsSent", "packetsReceived"].map(|field| flow[field].as_u64().unwrap())
+    };
+    assert_eq!([counts("a"), counts("b")], [[3, 1], [1, 3]], "{rows}");
+}
+
 #[test]
 fn a_change_decides_on_the_next_connection() {
     const DENY_TCP: &str = "{name: no, priority: 100, direction: Inbound, access: Deny, protocol: Tcp, \
