@@ -122,7 +122,7 @@ fn nsg_20_connections_without_the_daemon_are_recorded_and_counted_as_others() {
         {
             let _stopped = Stopped::of(&lab);
             for port in first..first + 20 {
-                assert!(exchange(&lab, to, port, ends[usize::from(port) % 2], NEVER), "{port}");
+                assert!(exchange(&lab, to, port, ends[usize::from(port) % 2], SOON), "{port}");
             }
         }
         eventually("all are recorded, and closed", || {
@@ -157,7 +157,7 @@ fn nsg_20_each_packet_of_an_opened_connection_is_counted_once() {
     let to = listen(&lab, B);
     settle(&lab, to);
     let stopped = Stopped::of(&lab);
-    let client = lab.inside("a", || TcpStream::connect_timeout(&to, NEVER)).unwrap();
+    let client = lab.inside("a", || TcpStream::connect_timeout(&to, SOON)).unwrap();
     let port = client.local_addr().unwrap().port();
     set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
     drop(client);
@@ -197,7 +197,7 @@ fn nsg_07_a_source_port_that_a_rule_denies_is_denied() {
     let Some(lab) = Lab::up(&topology("veth", LOW, "")) else { return };
     let to = listen(&lab, B);
     for port in 20_000..20_020 {
-        assert!(exchange(&lab, to, port, End::Reset, NEVER), "{port}");
+        assert!(exchange(&lab, to, port, End::Reset, SOON), "{port}");
     }
     assert!(!exchange(&lab, to, 150, End::Fin, NEVER));
     assert!(lab.drops("a", "NsgInbound") > 0);
@@ -211,7 +211,7 @@ fn a_trace_sees_the_first_packets_of_granted_connections() {
     let to = listen(&lab, B);
     settle(&lab, to);
     let mut trace = Trace::start(&lab, &["--count", "1", "tcp", "and", "src", "port", "23456"]);
-    assert!(exchange(&lab, to, 23_456, End::Fin, NEVER));
+    assert!(exchange(&lab, to, 23_456, End::Fin, SOON));
     let (seen, code) = trace.rest();
     assert_eq!((seen.len(), code), (1, 0));
     assert!(seen[0].to_string().contains("AllowVnetInBound"), "a rule decided: {}", seen[0]);
@@ -228,7 +228,7 @@ fn nsg_22_a_follower_hears_of_connections_that_the_kernel_opened() {
         let mut told = Flows::follow(&lab, &[node]);
         let port = if node == "a" { 22_222 } else { 22_223 };
         let stopped = Stopped::of(&lab);
-        assert!(exchange(&lab, to, port, End::Fin, NEVER));
+        assert!(exchange(&lab, to, port, End::Fin, SOON));
         drop(stopped);
         let begun = std::iter::repeat_with(|| told.next("Begun")).find(|begun| begun["sourcePort"] == port).unwrap();
         assert_eq!((&begun["state"], &begun["direction"]), (&"SynSent".into(), &direction.into()), "{begun}");
@@ -250,7 +250,7 @@ fn a_flood_of_connections_takes_no_more_than_the_credit_and_fills_nothing_for_go
     let stopped = Stopped::of(&lab);
     // Each from another port: a port that is used again goes up.
     let ports = 10_000..10_000 + 2 * CREDIT as u16;
-    let opened = ports.take_while(|port| exchange(&lab, to, *port, End::Reset, NEVER)).count();
+    let opened = ports.take_while(|port| exchange(&lab, to, *port, End::Reset, SOON)).count();
     drop(stopped);
     // A busy machine may have had the daemon's last reading before.
     assert!((CREDIT - 20..=CREDIT).contains(&opened), "{opened}");
