@@ -37,8 +37,7 @@ use super::trace::{Taps, Traced};
 /// takes long is not repeated at once.
 const READING: Duration = Duration::from_millis(250);
 const SHARE_OF_TIME: u32 = 20;
-/// How long the thread runs at a time while nobody wants its core: the longest time there is, so that whoever a packet wakes
-/// begins at once.
+/// The thread's time slice: the longest that the kernel gives. A process that a packet wakes then runs before this thread.
 const TURN: Duration = Duration::from_millis(100);
 /// Requests that wait at a time.
 const REQUESTS: usize = 1024;

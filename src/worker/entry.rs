@@ -55,7 +55,7 @@ impl Entry {
         flow.epoch == epoch && flow.ended == 0 && now.saturating_sub(flow.last) <= flow.timeout
     }
 
-    /// Whether nobody acknowledged its connection for a while.
+    /// Whether neither end has acknowledged its connection for a while.
     pub(super) fn is_ignored(&self, now: u64) -> bool {
         self.half_open.as_ref().is_some_and(|half_open| now.saturating_sub(half_open.since.0) > HALF_OPEN)
     }

@@ -1,9 +1,9 @@
 //! Connections that the kernel opens by itself: the kinds that it may open, and the records of those that it opened.
 //!
 //! One idea: the tables decide on a kind of connection once, for all source ports ([`opening`]). The kernel's program then opens
-//! one without waiting for a worker, and announces it before any of its packets can come up. Whoever needs to know the
-//! flows first makes the records of all that were announced: a worker before it decides on a packet, the thread of
-//! [`Carried`](super::Carried) before it does anything. So nobody meets such a flow without its records.
+//! one without a worker, and announces it before any of its packets can come up. A worker makes the records of all announced
+//! connections before it decides on a packet. The thread of [`Carried`](super::Carried) does so before each request. So no
+//! packet of such a flow is decided without its records.
 //!
 //! Each connection takes of a credit, which is given back once it is established or over. So no flood of them fills the
 //! kernel's map, and there is room for every announcement.

@@ -36,8 +36,8 @@ impl Opening {
     }
 }
 
-/// Asks for connections like this one, whose first packet comes in on a port. None unless they differ in nothing but the
-/// source port, and only tables decide.
+/// Decides on a connection whose first packet comes in on a port, for all source ports. None where the decision depends on
+/// the source port, or on anything but tables.
 pub fn opening(snapshot: &Snapshot, ingress: PortId, first: &Tuple) -> Option<Opening> {
     // Of a network behind one port, the source decides which NIC sends.
     let Some(Ingress::Nic(sender)) = snapshot.ports.get(ingress.0 as usize) else { return None };
