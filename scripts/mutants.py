@@ -31,8 +31,8 @@ BUILD = ROOT / "target"
 
 # Real labs: they take minutes, and only what the others let through is left for them.
 SYSTEM = {"netns", "conformance", "rootless", "engine"}
-# These have labs too, though few. Labs disturb each other: no two of such runs go on at once.
-LABS = SYSTEM | {"docs live", "hostile"}
+# These have labs too, though few or for moments. Labs disturb each other: no two of such runs go on at once.
+LABS = SYSTEM | {"docs live", "hostile", "lab"}
 ALONE = threading.Lock()
 # Others' programs, measurements, and what reads the source as text.
 LEFT_OUT = {"architecture", "soak", "alloc", "bgp_interop"}

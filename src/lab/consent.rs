@@ -230,4 +230,60 @@ mod tests {
         // Those outside are not the topology's.
         assert_eq!(found(&["cat", "../secret", "link", "/etc/passwd"]), [""; 0]);
     }
+
+    const CODE: &str = "
+name: lab
+virtualNetworks:
+  - {name: v, location: westeurope, addressSpace: [10.1.0.0/16], subnets: [{name: s, addressPrefix: 10.1.1.0/24}]}
+virtualMachines:
+  - {name: web, run: [python3, server.py], networkInterfaces: [{subnet: v/s}]}
+  - {name: fw, guest: {nftables: 'table inet t { }'}, networkInterfaces: [{subnet: v/s}]}
+tests:
+  - {on: web, exec: hostname}
+";
+
+    #[test]
+    fn code_is_told_part_by_part_and_known_by_all_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("server.py"), "one").unwrap();
+        let network = crate::lab::tests::network;
+        let of = |text: &str| Code::of(&network(text), text, dir.path());
+        let code = of(CODE).unwrap();
+        let parts: Vec<_> = code.parts.iter().map(|part| format!("{}: {}", part.node, part.what)).collect();
+        assert_eq!(parts[0], "web: python3 server.py");
+        assert!(parts[1].starts_with("fw: nft -f ") && parts[1].contains("table inet t { }"), "{parts:?}");
+        assert!(parts.len() == 3 && parts[2].contains("hostname"), "{parts:?}");
+        assert!(code.digest.len() == 64 && code.digest.bytes().all(|digit| DIGITS.contains(&digit)), "{}", code.digest);
+        assert_eq!(code.digest, of(CODE).unwrap().digest);
+        assert_ne!(code.digest, of(&format!("{CODE}# more\n")).unwrap().digest, "another text");
+        fs::write(dir.path().join("server.py"), "two").unwrap();
+        assert_ne!(code.digest, of(CODE).unwrap().digest, "another program beside it");
+        assert!(code.runs_in(&network(CODE)));
+        assert!(!code.runs_in(&network(&CODE.replace("server.py", "other.py"))));
+        assert!(!code.runs_in(&network(&CODE.replace("inet t", "inet u"))));
+        let quiet =
+            CODE.replace("run: [python3, server.py], ", "").replace("guest: {nftables: 'table inet t { }'}, ", "");
+        assert!(of(quiet.split("tests:").next().unwrap()).is_none(), "nothing runs");
+    }
+
+    #[test]
+    fn what_reaches_into_this_computers_network_needs_consent_and_cannot_be_left_out() {
+        let network = crate::lab::tests::network;
+        let attached = |at: &str| {
+            let attach = format!("{{subnet: v/s, attach: {{namespace: {at}, interface: eth7}}}}");
+            network(&CODE.replace(
+                "run: [python3, server.py], networkInterfaces: [{subnet: v/s}]",
+                &format!("networkInterfaces: [{attach}]"),
+            ))
+        };
+        let own = attached("/proc/1/ns/net");
+        let refused = stays_inside(&own).map_err(|error| error.to_string()).unwrap_err();
+        assert!(
+            refused.starts_with("web/eth0 makes a device in this computer's own network, /proc/1/ns/net: "),
+            "{refused}"
+        );
+        assert!(parts(&own).iter().any(|part| matches!(part.what, What::Device(_))));
+        assert!(stays_inside(&attached("/no/such/place")).is_ok());
+        assert_eq!(directory_of(Path::new("/a/b/lab.yaml")), Path::new("/a/b"));
+    }
 }

@@ -171,8 +171,41 @@ fn in_its_own_network(pid: u32) -> std::result::Result<u32, String> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
     use super::*;
+
+    #[test]
+    fn an_engine_is_asked_for_one_container_at_its_socket() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("engine.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let asked = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let head: Vec<_> =
+                lines.by_ref().map_while(std::result::Result::ok).take_while(|line| !line.is_empty()).collect();
+            let body = r#"{"State": {"Status": "exited", "Running": false, "Pid": 0}}"#;
+            write!(stream, "HTTP/1.0 200 OK\r\n\r\n{body}").unwrap();
+            head
+        });
+        let state = State { running: false, pid: 0, status: "exited".to_owned() };
+        assert_eq!(ask(&socket, "web").unwrap(), Some(state));
+        assert_eq!(asked.join().unwrap(), ["GET /containers/web/json HTTP/1.0", "Host: localhost"]);
+        assert_eq!(ask(&socket, "web").unwrap_err().kind(), ErrorKind::ConnectionRefused, "nobody listens any more");
+    }
+
+    #[test]
+    fn a_container_in_this_computers_own_network_is_refused() {
+        let own = in_its_own_network(process::own_id()).unwrap_err();
+        assert!(own.starts_with("its network is this computer's own; "), "{own}");
+        let gone = in_its_own_network(u32::MAX).unwrap_err();
+        assert!(gone.contains("cannot be seen from here"), "{gone}");
+    }
 
     #[test]
     fn an_engines_answer_is_understood() {

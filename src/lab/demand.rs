@@ -163,4 +163,32 @@ mod tests {
         assert_eq!(said(next, Some(&running)), [""; 0]);
         assert_eq!(said(next, None).len(), 2);
     }
+
+    /// What each part of a file costs: a lab that does not fit is refused for what it asks, and no other is.
+    #[test]
+    fn each_part_of_a_file_counts() {
+        let network = crate::lab::tests::network(
+            "
+name: lab
+internet: {addresses: [198.51.100.7]}
+virtualNetworks:
+  - {name: a, location: westeurope, addressSpace: [10.1.0.0/16], subnets: [{name: s, addressPrefix: 10.1.1.0/24}],
+     virtualNetworkPeerings: [{name: a-b, remoteVirtualNetwork: b}]}
+  - {name: b, location: westeurope, addressSpace: [10.2.0.0/16], subnets: [{name: s, addressPrefix: 10.2.1.0/24}]}
+routeTables:
+  - {name: r, routes: [{name: one, addressPrefix: 10.8.0.0/16, nextHopType: None}, {name: two, addressPrefix: 10.9.0.0/16, nextHopType: None}]}
+emulation: {platformServices: false}
+virtualMachines:
+  - {name: web, run: serve, networkInterfaces: [{subnet: a/s}, {subnet: a/s}]}
+  - {name: off, powerState: stopped, networkInterfaces: [{subnet: b/s}]}
+  - {name: there, networkInterfaces: [{subnet: a/s, attach: {namespace: elsewhere, interface: eth7}}]}
+",
+        );
+        let demand = Demand::of(&network, 3);
+        let expected = Demand { nodes: 2, devices: 4, workers: 3, programs: 1, rules: 0, links: 1, routes: 2 };
+        assert_eq!(demand, expected);
+        assert_eq!(demand.files(), 64 + 4 * 3);
+        assert_eq!(demand.memory(), (32 << 20) + 2 * (100 << 10) + 12 * (32 << 10) + (1 << 10) + 2 * 512);
+        assert_eq!(Demand { rules: 3, ..demand }.memory() - demand.memory(), 3 * (4 << 10));
+    }
 }

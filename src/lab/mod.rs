@@ -13,6 +13,8 @@ pub mod lifecycle;
 mod namespaces;
 pub mod programs;
 mod relative_files;
+#[cfg(test)]
+mod tests;
 pub mod traffic;
 
 pub use error::Error;

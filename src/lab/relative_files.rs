@@ -32,3 +32,35 @@ pub fn read_inside(directory: &Path, file: &Path, limit: u64) -> Result<String, 
     }
     files::read_regular(&path, limit).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn files_are_read_below_the_topologys_directory_and_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let lab = dir.path().join("lab");
+        fs::create_dir_all(lab.join("rules")).unwrap();
+        for (file, text) in [("lab/rules/web.nft", "rules"), ("lab/tags.json", "tags"), ("secret", "no")] {
+            fs::write(dir.path().join(file), text).unwrap();
+        }
+        symlink("../secret", lab.join("link")).unwrap();
+        let topology = lab.join("lab.yaml");
+        let read = beside(&topology);
+        assert_eq!(read(Named::Nftables(Path::new("rules/web.nft"))), Ok("rules".to_owned()));
+        assert_eq!(read(Named::ServiceTags(Path::new("tags.json"))), Ok("tags".to_owned()));
+        let outside = "it is outside the topology's directory, by its path or by a symbolic link";
+        for path in ["../secret", "link", "/etc/hostname"] {
+            assert_eq!(read(Named::ServiceTags(Path::new(path))), Err(outside.to_owned()), "{path}");
+        }
+        assert!(read(Named::ServiceTags(Path::new("none"))).is_err());
+        assert_eq!(read_inside(&lab, Path::new("tags.json"), 4), Ok("tags".to_owned()));
+        assert!(read_inside(&lab, Path::new("tags.json"), 3).is_err(), "longer than that");
+        assert!(read_inside(Path::new(""), Path::new("Cargo.toml"), 1 << 20).is_ok(), "the current directory");
+    }
+}

@@ -173,3 +173,22 @@ fn send_error(error: &io::Error) -> SendError {
         _ => SendError::Refused,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A read that has to wait is no loss of the device, and a full queue is another drop than a device that is down.
+    #[test]
+    fn errors_of_the_kernel_say_whether_the_device_is_empty_full_down_or_gone() {
+        let errors =
+            |numbers: &[i32]| numbers.iter().map(|number| io::Error::from_raw_os_error(*number)).collect::<Vec<_>>();
+        let read = |numbers: &[i32]| errors(numbers).iter().map(recv_error).collect::<Vec<_>>();
+        assert_eq!(read(&[libc::EAGAIN, libc::EINTR]), [RecvError::Empty; 2]);
+        assert_eq!(read(&[libc::EBADFD, libc::EIO, libc::ENODEV]), [RecvError::Gone; 3]);
+        let written = |numbers: &[i32]| errors(numbers).iter().map(send_error).collect::<Vec<_>>();
+        assert_eq!(written(&[libc::EAGAIN, libc::EINTR, libc::ENOBUFS, libc::ENOMEM]), [SendError::Full; 4]);
+        assert_eq!(written(&[libc::EIO, libc::EBADFD, libc::ENODEV]), [SendError::Down; 3]);
+        assert_eq!(written(&[libc::EINVAL, libc::EMSGSIZE]), [SendError::Refused; 2]);
+    }
+}

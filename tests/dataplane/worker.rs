@@ -393,6 +393,25 @@ fn each_decision_of_a_rule_is_counted_and_followers_of_records_meet_none() {
     assert_eq!(hits(&bench).iter().sum::<u64>(), 0);
 }
 
+/// The drop of one packet says nothing about the next.
+#[test]
+fn a_dropped_packet_is_logged_with_the_interface_and_the_rule_that_denied_it() {
+    let mut bench = Bench::new();
+    let closed = snapshot(", networkSecurityGroup: closed", 1);
+    bench.tables.snapshot.store(Arc::clone(&closed));
+    bench.send(datagram());
+    bench.send(datagram());
+    let nowhere = "10.9.0.4:53".parse().unwrap();
+    bench.send(whole(&build::udp("10.1.0.4:5000".parse().unwrap(), nowhere, b"x")));
+    let mut logged = bench.tally.dropped().list();
+    logged.sort_by_key(|dropped| std::cmp::Reverse(dropped.packets));
+    let deny = closed.acl(closed.nic(NicId(1)).inbound.subnet.unwrap()).id(0);
+    let [first, other] = logged[..] else { panic!("{logged:?}") };
+    assert_eq!((first.ingress, first.reason, first.packets), (A, DropReason::NsgInbound, 2));
+    assert_eq!((first.by, first.tuple.dst_port, first.last), (Some((NicId(1), deny)), 53, Timestamp(0)));
+    assert_eq!((other.by, other.packets), (None, 1), "no rule has denied it");
+}
+
 #[test]
 fn only_logged_interfaces_report_flow_events_and_packets_do_not_wait_for_them() {
     let events = FlowEvents::default();

@@ -4,6 +4,8 @@
 //! removed since, is crossed out, so that another owner's thing of that name is never removed. A half-written last
 //! line names nothing made. A file with more lines crossed out than not is rewritten.
 
+#[cfg(test)]
+mod directory_tests;
 pub(super) mod record;
 pub(super) mod state;
 

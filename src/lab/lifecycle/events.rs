@@ -68,3 +68,61 @@ impl Events {
         })
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::io;
+
+    use crossbeam_channel::unbounded;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn named(event: Option<&Event>) -> String {
+        match event {
+            Some(Event::Stop(why)) => format!("stop: {why}"),
+            Some(Event::ReadAgain) => "read".to_owned(),
+            Some(Event::ProgramEnded) => "ended".to_owned(),
+            Some(Event::Forwarding(engine::Event::WorkerFailed { worker, .. })) => format!("worker {worker}"),
+            Some(_) => "other".to_owned(),
+            None => "none".to_owned(),
+        }
+    }
+
+    /// A change waits for Azure's time; what happens meanwhile is handled after it, but for the end.
+    #[test]
+    fn events_of_a_pause_keep_their_order_and_the_end_comes_first() {
+        let (wake, taken) = unbounded();
+        let (_reports, reported) = unbounded();
+        let mut events = Events::new(taken, reported);
+        wake.send(Event::ReadAgain).unwrap();
+        wake.send(Event::ProgramEnded).unwrap();
+        let began = Instant::now();
+        assert!(events.pause(SHORT));
+        assert!((SHORT..SOON).contains(&began.elapsed()), "{:?}", began.elapsed());
+        wake.send(Event::Stop("enough")).unwrap();
+        let began = Instant::now();
+        assert!(!events.pause(SOON), "it does not wait for the change");
+        assert!(began.elapsed() < SOON);
+        let order: Vec<_> = (0..4).map(|_| named(events.next(SHORT).as_ref())).collect();
+        assert_eq!(order, ["stop: enough", "read", "ended", "none"]);
+    }
+
+    #[test]
+    fn a_worker_that_ended_is_reported_and_without_any_the_others_are_heard_still() {
+        let (wake, taken) = unbounded();
+        let (reports, reported) = unbounded();
+        let mut events = Events::new(taken, reported);
+        reports.send(engine::Event::WorkerFailed { worker: 1, error: io::Error::other("no") }).unwrap();
+        assert_eq!(named(events.next(SHORT).as_ref()), "worker 1");
+        drop(reports);
+        assert_eq!(named(events.next(SHORT).as_ref()), "none", "none is left to report");
+        wake.send(Event::ReadAgain).unwrap();
+        assert_eq!(named(events.next(SHORT).as_ref()), "read");
+        drop(wake);
+        assert_eq!(named(events.next(SOON).as_ref()), "stop: no thread is left to send events");
+    }
+}

@@ -202,3 +202,20 @@ impl Lab<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_that_comes_back_is_waited_for_and_no_longer() {
+        let most = Duration::from_secs(1);
+        let away =
+            |seconds: u64| (Instant::now() + Duration::from_secs(seconds), Absent { name: String::new(), link: None });
+        assert_eq!(Absences::default().patience(most), most, "nothing is away");
+        assert_eq!(Absences(vec![away(3600), away(1800)]).patience(most), most);
+        let soon = Absences(vec![away(3600), away(100), away(1800)]).patience(Duration::from_secs(200));
+        assert!(soon <= Duration::from_secs(100) && soon > Duration::from_secs(60), "{soon:?}");
+        assert_eq!(Absences(vec![away(0)]).patience(most), Duration::ZERO);
+    }
+}

@@ -8,6 +8,8 @@ pub(super) mod flow_logs;
 mod link_state;
 mod notify;
 mod programs;
+#[cfg(test)]
+mod tests;
 mod unwritten;
 
 use std::ffi::OsStr;

@@ -104,3 +104,50 @@ fn kept(from: Option<impl Read>) -> String {
     let _ = io::copy(&mut from, &mut io::sink());
     String::from_utf8_lossy(&beginning).into_owned()
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::lab::tests::{Place, node, record};
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// Runs a script in a namespace, for so long at most.
+    fn ran(place: &Place, script: &str, limit: Duration, stop: bool) -> (Ran, Duration) {
+        let lab = record(vec![node("web", &place.path)]);
+        let command = ["sh", "-c", script].map(str::to_owned).into();
+        let program = Program { command, sandbox: Sandbox::None };
+        let began = Instant::now();
+        let ran = run(Node { lab: &lab, node: &lab.nodes[0] }, &program, limit, &AtomicBool::new(stop)).unwrap();
+        (ran, began.elapsed())
+    }
+
+    #[test]
+    fn a_program_ends_with_its_code_or_signal_and_what_it_said() {
+        let Some(place) = Place::new() else { return };
+        let of = |script: &str| ran(&place, script, SOON, false).0;
+        let failed = of("echo \"$VNET_LAB $VNET_NODE\"; hostname; echo bad >&2; exit 3");
+        assert_eq!((failed.code(), failed.ending().as_str()), (Some(3), "exit code 3"));
+        assert_eq!((failed.stdout.as_str(), failed.stderr.as_str()), ("lab web\nweb\n", "bad\n"));
+        let killed = of("kill -9 $$");
+        assert_eq!((killed.code(), killed.ending().as_str()), (None, "signal 9"));
+        let long = of("head -c 200000 /dev/zero; echo end >&2");
+        assert_eq!((long.stdout.len(), long.stderr.as_str()), (LONGEST as usize, "end\n"), "it does not wait");
+    }
+
+    #[test]
+    fn one_that_takes_too_long_is_killed_with_all_that_it_started() {
+        let Some(place) = Place::new() else { return };
+        let limit = Duration::from_millis(300);
+        let (late, took) = ran(&place, "sleep 1000 & echo $!; sleep 1000", limit, false);
+        assert!((limit..SOON).contains(&took), "{took:?}");
+        assert_eq!((late.code(), late.ending().as_str()), (None, "it did not end in time"));
+        let child: u32 = late.stdout.trim().parse().unwrap();
+        assert!(ProcessId::of(child).is_err() || !ProcessId::of(child).unwrap().is_alive());
+        let (left, took) = ran(&place, "sleep 1000 & exit 0", SOON, false);
+        assert!(left.code() == Some(0) && took < SOON, "what it left behind holds its output, and ends");
+        let (stopped, took) = ran(&place, "sleep 1000", SOON, true);
+        assert!(stopped.status.is_none() && took < SOON);
+    }
+}

@@ -144,4 +144,15 @@ mod tests {
         assert_eq!(path("/usr/sbin:/usr/bin:/sbin/"), "/usr/sbin:/usr/bin:/sbin/:/usr/local/sbin");
         assert_eq!(path(""), "/usr/local/sbin:/usr/sbin:/sbin");
     }
+
+    #[test]
+    fn a_node_is_found_by_its_name_in_any_case_and_one_that_is_stopped_is_told_of() {
+        use crate::lab::tests::{node, record};
+        let mut lab = record(vec![node("Web", Path::new("/a")), node("db", Path::new("/b"))]);
+        lab.stopped = vec!["Off".to_owned()];
+        assert_eq!(Node::find(&lab, "wEB").map(|node| node.node.name.clone()).ok(), Some("Web".to_owned()));
+        assert!(matches!(Node::find(&lab, "off"), Err(Error::Stopped(name)) if name == "off"));
+        let unknown = Node::find(&lab, "wep").map(drop).map_err(|error| error.to_string());
+        assert_eq!(unknown, Err("lab lab has no node wep; it has Web, db".to_owned()));
+    }
 }

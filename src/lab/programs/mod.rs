@@ -143,3 +143,20 @@ pub fn last_lines(log: &Path, count: usize, tail: u64) -> Vec<String> {
     let lines: Vec<_> = text.lines().map(str::to_owned).collect();
     lines[lines.len().saturating_sub(count)..].to_vec()
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_of_a_log_are_told_from_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        std::fs::write(&log, "one\ntwo\nthree\n").unwrap();
+        assert_eq!(last_lines(&log, 2, 100), ["two", "three"]);
+        assert_eq!(last_lines(&log, 9, 100), ["one", "two", "three"]);
+        assert_eq!(last_lines(&log, 9, 8), ["o", "three"], "so many bytes of the end");
+        assert_eq!(last_lines(&dir.path().join("none"), 9, 9), [""; 0]);
+    }
+}

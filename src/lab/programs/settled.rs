@@ -150,3 +150,71 @@ impl Shown {
         Ok(Self { listening: listeners::listening()?, rules })
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::path::PathBuf;
+    use std::process::{Child, Command};
+
+    use super::*;
+    use crate::lab::journal::record::RecordedProgram;
+    use crate::lab::tests::{Place, node, record};
+    use crate::model::Sandbox;
+
+    /// Ends with its value.
+    struct Running(Child);
+
+    impl Running {
+        fn in_there(place: &Place, script: &str) -> Self {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            Self(place.namespace.run(|| command.spawn().unwrap()).unwrap())
+        }
+    }
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    /// Waits for the program of a machine; who was told to be waited for, who is not ready, and how long that took.
+    fn waited(place: &Place, stop: bool) -> (Vec<String>, Vec<String>, Duration) {
+        let mut lab = record(vec![node("web", &place.path)]);
+        let (command, log) = (vec!["sh".to_owned()], PathBuf::new());
+        lab.programs = vec![RecordedProgram { node: "web".to_owned(), command, sandbox: Sandbox::None, log }];
+        let (began, mut told) = (Instant::now(), Vec::new());
+        let busy = wait(&lab, &AtomicBool::new(stop), |machines| told = machines.to_vec()).unwrap();
+        (told, busy, began.elapsed())
+    }
+
+    #[test]
+    fn where_nothing_runs_nothing_is_waited_for() {
+        let Some(place) = Place::new() else { return };
+        let (told, busy, took) = waited(&place, false);
+        assert!(told.is_empty() && busy.is_empty());
+        assert!(took >= GLANCE && took < LONGEST, "{took:?}: two looks");
+    }
+
+    #[test]
+    fn a_program_that_sleeps_for_a_moment_is_waited_for_and_one_that_sleeps_for_good_is_not() {
+        let Some(place) = Place::new() else { return };
+        let _running = Running::in_there(&place, "sleep 1.5; exec sleep 1000");
+        let (told, busy, took) = waited(&place, false);
+        assert_eq!((told, busy), (vec!["web".to_owned()], Vec::new()));
+        assert!((Duration::from_millis(1500)..LONGEST).contains(&took), "{took:?}");
+        let (told, _, took) = waited(&place, false);
+        assert!(told.is_empty() && took >= QUIET && took < LONGEST, "{took:?}");
+    }
+
+    #[test]
+    fn one_that_is_busy_is_named_when_waiting_is_stopped() {
+        let Some(place) = Place::new() else { return };
+        let _running = Running::in_there(&place, "while :; do :; done");
+        let (told, busy, took) = waited(&place, true);
+        assert_eq!((told, busy), (Vec::new(), vec!["web".to_owned()]));
+        assert!(took < LONGEST);
+    }
+}

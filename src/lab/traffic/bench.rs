@@ -183,10 +183,8 @@ impl Course {
             over.store(true, Ordering::Relaxed);
             times
         });
-        let (mut times, lost) = times.during(|| format!("no answer from {at}"))?;
-        times.sort_unstable();
-        let at = |percent| times.get(times.len() * percent / 100).copied().unwrap_or_default();
-        Ok(RoundTrips { count: times.len(), lost, median: at(50), p99: at(99) })
+        let (times, lost) = times.during(|| format!("no answer from {at}"))?;
+        Ok(RoundTrips::of(times, lost))
     }
 
     pub fn connects(&self, span: Duration) -> Result<Connects> {
@@ -231,6 +229,14 @@ impl Course {
         let socket = self.from.run(|| UdpSocket::bind((any, 0))).and_then(|bound| bound)?;
         socket.connect(at)?;
         Ok(socket)
+    }
+}
+
+impl RoundTrips {
+    fn of(mut times: Vec<Duration>, lost: u32) -> Self {
+        times.sort_unstable();
+        let at = |percent| times.get(times.len() * percent / 100).copied().unwrap_or_default();
+        Self { count: times.len(), lost, median: at(50), p99: at(99) }
     }
 }
 
@@ -351,4 +357,132 @@ fn answer_one(mut server: TcpStream) -> io::Result<()> {
     server.set_read_timeout(Some(PATIENCE))?;
     server.read_exact(&mut [0])?;
     server.write_all(&[1])
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::lab::tests::Place;
+
+    const MOMENT: Duration = Duration::from_millis(200);
+    /// Far more than a busy machine needs.
+    const SOON: Duration = Duration::from_secs(20);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// From a namespace to itself, in a lab that this process runs.
+    fn course(place: &Place) -> Course {
+        let [from, to] = [(); 2].map(|()| place.namespace.try_clone().unwrap());
+        let daemon = ProcessId::current().unwrap();
+        Course { from, to, address: Ipv4Addr::LOCALHOST.into(), lab: "lab".to_owned(), daemon }
+    }
+
+    fn gone() -> ProcessId {
+        ProcessId { start_time: 1, ..ProcessId::current().unwrap() }
+    }
+
+    #[test]
+    fn load_ends_with_its_time_and_soon_after_its_lab() {
+        let Some(now) = Instant::now().checked_sub(MOMENT) else { return };
+        let alive = ProcessId::current().unwrap();
+        let term = |span, look, daemon| Term { begin: now, span, look, daemon };
+        assert!(term(MOMENT, now + HOUR, alive).is_over(), "its time is up");
+        assert!(!term(HOUR, now + HOUR, gone()).is_over(), "not looked yet");
+        assert!(term(HOUR, now, gone()).is_over(), "the lab is gone");
+        let mut going_on = term(HOUR, now, alive);
+        assert!(!going_on.is_over());
+        let next = going_on.look.saturating_duration_since(Instant::now());
+        assert!(next > Duration::ZERO && next <= LOOK, "{next:?}: it looks again and not all the time");
+    }
+
+    #[test]
+    fn half_of_the_round_trips_took_no_longer_than_the_median_and_99_of_100_no_longer_than_p99() {
+        let ms = Duration::from_millis;
+        let trips = RoundTrips::of((0..200).rev().map(ms).collect(), 3);
+        assert_eq!((trips.count, trips.lost, trips.median, trips.p99), (200, 3, ms(100), ms(198)));
+        let none = RoundTrips::of(Vec::new(), 1);
+        assert_eq!((none.count, none.median, none.p99), (0, Duration::ZERO, Duration::ZERO));
+    }
+
+    #[test]
+    fn each_load_is_counted_at_its_receiver_and_takes_its_time() {
+        let Some(place) = Place::new() else { return };
+        let course = course(&place);
+        let tcp = course.tcp(2, MOMENT).unwrap();
+        assert!(tcp.bytes > 128 << 10, "{tcp:?}");
+        let connects = course.connects(MOMENT).unwrap();
+        assert!(connects.count > 1, "{connects:?}");
+        let udp = course.udp(Stream { size: 100, flows: 3, rate: Some(1000) }, MOMENT).unwrap();
+        assert_eq!(udp.received, udp.sent, "nothing is lost here");
+        assert!((3..=1000).contains(&udp.sent), "{udp:?}: at most a thousand a second");
+        // Each turn of all flows begins only once the rate allows it.
+        assert!(u128::from(udp.sent) <= udp.took.as_millis() + 4, "{udp:?}");
+        assert_eq!(udp.sent % 3, 0, "{udp:?}: flows take turns");
+        for took in [tcp.took, connects.took, udp.took] {
+            assert!((MOMENT..SOON).contains(&took), "{took:?}");
+        }
+        let trips = course.round_trips(MOMENT).unwrap();
+        assert_eq!(trips.lost, 0);
+        assert!(trips.count == 0 || trips.median > Duration::ZERO && trips.p99 >= trips.median, "{trips:?}");
+    }
+
+    #[test]
+    fn what_was_measured_while_the_lab_ended_is_no_result() {
+        let Some(place) = Place::new() else { return };
+        let course = Course { daemon: gone(), ..course(&place) };
+        let began = Instant::now();
+        assert!(matches!(course.connects(HOUR), Err(Error::Ended(lab)) if lab == "lab"));
+        assert!(matches!(course.udp(Stream { size: 1, flows: 1, rate: Some(10) }, HOUR), Err(Error::Ended(_))));
+        assert!(began.elapsed() < SOON);
+    }
+
+    fn pair() -> (UdpSocket, UdpSocket) {
+        let [one, other] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        one.connect(other.local_addr().unwrap()).unwrap();
+        other.connect(one.local_addr().unwrap()).unwrap();
+        other.set_read_timeout(Some(SILENCE)).unwrap();
+        (one, other)
+    }
+
+    fn term(span: Duration) -> Term {
+        let begin = Instant::now();
+        Term { begin, span, look: begin + LOOK, daemon: ProcessId::current().unwrap() }
+    }
+
+    /// The first exchanges fill caches.
+    #[test]
+    fn the_first_hundred_exchanges_do_not_count() {
+        let (client, server) = pair();
+        let over = AtomicBool::new(false);
+        let (times, answered) = thread::scope(|scope| {
+            let server = scope.spawn(|| {
+                let mut answered = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let mut buffer = [0; 64];
+                    if let Ok(length) = server.recv(&mut buffer) {
+                        // An answer to another question comes first, and is ignored.
+                        server.send(&u32::MAX.to_be_bytes()).unwrap();
+                        server.send(&buffer[..length]).unwrap();
+                        answered += 1;
+                    }
+                }
+                answered
+            });
+            let (times, lost) = exchange(&client, term(Duration::from_millis(500))).unwrap();
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(lost, 0);
+            (times.len(), server.join().unwrap())
+        });
+        assert!(answered > 100, "{answered}");
+        assert_eq!(times, answered - 100);
+    }
+
+    #[test]
+    fn an_exchange_without_an_answer_is_lost_after_a_second() {
+        let (client, _silent) = pair();
+        let began = Instant::now();
+        let (times, lost) = exchange(&client, term(MOMENT)).unwrap();
+        assert_eq!((times.len(), lost), (0, 1));
+        assert!(began.elapsed() >= PATIENCE);
+    }
 }

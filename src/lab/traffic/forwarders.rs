@@ -167,6 +167,19 @@ impl Seen {
     }
 }
 
+#[cfg(test)]
+impl Seen {
+    /// What machines saw: a flow, with the most and the fewest hops that it had left.
+    pub(super) fn told(saw: &[(&str, Flow, [u8; 2])]) -> Self {
+        let sightings = |(machine, flow, [most, least]): &(&str, Flow, [u8; 2])| Sightings {
+            machine: (*machine).to_owned(),
+            flows: HashMap::from([(*flow, Hops { most: *most, least: *least })]),
+            complete: true,
+        };
+        Self(saw.iter().map(sightings).collect())
+    }
+}
+
 fn look(machine: String, sniffer: &Sniffer, addresses: Option<&BTreeSet<IpAddr>>, stop: &AtomicBool) -> Sightings {
     let mut sightings = Sightings { machine, flows: HashMap::new(), complete: true };
     // Headers suffice: two IP headers' room for options and the ports.
@@ -287,5 +300,79 @@ mod tests {
             (last(&[flow]), last(&[flow.answer()])),
             (Some(("saw".to_owned(), false, false)), Some(("saw".to_owned(), false, true)))
         );
+    }
+
+    fn flow() -> Flow {
+        Flow::tcp((Ipv4Addr::new(10, 0, 0, 4).into(), 4000), (Ipv4Addr::new(10, 0, 0, 5).into(), 80))
+    }
+
+    #[test]
+    fn a_packet_was_last_seen_where_it_had_the_fewest_hops_left() {
+        let to = ("sender", Some("receiver"));
+        let way = [("sender", flow(), [64, 64]), ("second", flow(), [63, 62]), ("first", flow(), [64, 63])];
+        let last = |saw: &[_]| Seen::told(saw).last_seen(&[flow()], to);
+        assert_eq!(last(&way), Some(("second".to_owned(), true, false)));
+        assert_eq!(last(&way[..1]), None, "the sender alone");
+        let back = |machine: &'static str, hops| (machine, flow().answer(), hops);
+        let answered = [way[1], back("receiver", [64, 64]), back("second", [64, 63])];
+        assert_eq!(last(&answered), Some(("second".to_owned(), true, true)));
+        let arrived = [way[1], back("second", [64, 63]), back("sender", [63, 63])];
+        assert_eq!(last(&arrived), Some(("second".to_owned(), true, false)), "the sender has its answer");
+    }
+
+    /// A flow that a guest has given another name is one flow.
+    #[test]
+    fn a_flow_under_several_names_is_in_order_by_all_of_them() {
+        let named = Flow { src: (Ipv4Addr::new(10, 0, 0, 9).into(), 4000), ..flow() };
+        let mut seen = Seen::told(&[("first", flow(), [64, 64]), ("second", named, [63, 62])]);
+        seen.0[0].flows.insert(named, Hops { most: 63, least: 63 });
+        assert_eq!(seen.way(&[flow(), named]).unwrap(), ["first", "second"]);
+        assert_eq!(seen.way(&[named]).unwrap(), ["second"]);
+    }
+
+    #[test]
+    fn packets_to_and_from_the_addresses_are_noted_and_no_others() {
+        let (from, to) = (IpAddr::from([10, 0, 0, 4]), IpAddr::from([10, 0, 0, 5]));
+        let noted = |addresses: &[IpAddr]| {
+            let mut sightings = Sightings { machine: String::new(), flows: HashMap::new(), complete: true };
+            sightings.note(&udp(64), Some(&addresses.iter().copied().collect()));
+            sightings.flows.len()
+        };
+        assert_eq!([&[from][..], &[to], &[[10, 0, 0, 6].into()], &[]].map(noted), [1, 1, 0, 0]);
+        let mut sightings = Sightings { machine: String::new(), flows: HashMap::new(), complete: true };
+        let mut packet = udp(64);
+        for port in 0..=u16::MAX {
+            packet[20..22].copy_from_slice(&port.to_be_bytes());
+            sightings.note(&packet, None);
+        }
+        assert_eq!((sightings.flows.len(), sightings.complete), (CAPACITY, true));
+        sightings.note(&udp(63), None);
+        assert!(sightings.complete, "a known flow");
+        packet[19] = 9;
+        sightings.note(&packet, None);
+        assert_eq!((sightings.flows.len(), sightings.complete), (CAPACITY, false), "there is no room");
+    }
+
+    #[test]
+    fn echoes_are_known_by_their_identifiers_and_errors_are_no_flows() {
+        let v4 = |kind: u8| {
+            let mut packet = udp(60);
+            packet[9] = ICMP;
+            packet[20..28].copy_from_slice(&[kind, 0, 0, 0, 0x12, 0x34, 0, 1]);
+            parse(&packet)
+        };
+        let (a, b) = (IpAddr::from([10, 0, 0, 4]), IpAddr::from([10, 0, 0, 5]));
+        assert_eq!([0, 8].map(v4), [Some((Flow::echo(a, b, 0x1234), 60)); 2]);
+        assert_eq!([3, 11].map(v4), [None; 2]);
+        let v6 = |kind: u8| {
+            let mut packet = [0; 48];
+            (packet[0], packet[6], packet[7], packet[23], packet[39]) = (0x60, ICMPV6, 61, 1, 2);
+            packet[40..].copy_from_slice(&[kind, 0, 0, 0, 0x12, 0x34, 0, 1]);
+            parse(&packet)
+        };
+        let (a, b) = (IpAddr::from(Ipv6Addr::from_bits(1)), IpAddr::from(Ipv6Addr::from_bits(2)));
+        assert_eq!([128, 129].map(v6), [Some((Flow::echo(a, b, 0x1234), 61)); 2]);
+        assert_eq!([1, 3, 135].map(v6), [None; 3]);
+        assert_eq!(Flow::echo(b, a, 7), Flow::echo(a, b, 7).answer());
     }
 }

@@ -538,3 +538,6 @@ fn send(origin: &Origin, peer: SocketAddr, patience: Patience<'_>) -> io::Result
     }
     Ok((answer, flow))
 }
+
+#[cfg(test)]
+mod tests;

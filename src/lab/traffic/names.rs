@@ -85,3 +85,57 @@ fn refused(error: io::Error) -> io::Result<usize> {
         _ => Err(error),
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::net::UdpSocket;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_name_server_is_read_from_its_line() {
+        assert_eq!(server("nameserver 10.0.0.5"), Some([10, 0, 0, 5].into()));
+        assert_eq!(["search example", "# nameserver 10.0.0.5", "nameserver x"].map(server), [None; 3]);
+    }
+
+    #[test]
+    fn a_question_without_an_answer_is_asked_again_and_other_answers_are_ignored() {
+        let question = resolver::question("web", RecordType::A).unwrap();
+        let listener = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let mut expected = question.clone();
+        expected[2] |= 0x80;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut buffer = [0; 512];
+                listener.recv_from(&mut buffer).unwrap();
+                let (length, client) = listener.recv_from(&mut buffer).unwrap();
+                buffer[2] |= 0x80;
+                buffer[1] ^= 1;
+                listener.send_to(&buffer[..length], client).unwrap();
+                buffer[1] ^= 1;
+                listener.send_to(&buffer[..length], client).unwrap();
+            });
+            let began = Instant::now();
+            assert_eq!(exchange(at, &question, Duration::from_secs(20)).unwrap(), Some(expected));
+            assert!((AGAIN..20 * AGAIN).contains(&began.elapsed()), "{:?}", began.elapsed());
+        });
+    }
+
+    #[test]
+    fn nobody_answers_until_the_time_is_over() {
+        let question = resolver::question("web", RecordType::A).unwrap();
+        let listener = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let limit = Duration::from_millis(300);
+        for silent in [Some(listener), None] {
+            let began = Instant::now();
+            assert_eq!(exchange(at, &question, limit).unwrap(), None);
+            assert!(began.elapsed() >= limit);
+            drop(silent);
+        }
+        assert!(refused(io::ErrorKind::PermissionDenied.into()).is_err());
+    }
+}

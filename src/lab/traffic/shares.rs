@@ -51,3 +51,30 @@ fn open(origin: &Origin, at: SocketAddr, count: u16, limit: Duration) -> io::Res
     let failed = usize::from(count) - ports.len();
     Ok(Connections { _held: held, ports, failed })
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn connections_are_counted_by_whether_they_were_made_and_stay_open() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let connections = open(&Origin::default(), at, 8, Duration::from_secs(10)).unwrap();
+        let seen: Vec<_> = (0..8).map(|_| listener.accept().unwrap()).collect();
+        assert_eq!((connections.ports.len(), connections.failed), (8, 0));
+        let ports: BTreeSet<_> = seen.iter().map(|(_, client)| client.port()).collect();
+        assert_eq!(ports, connections.ports.iter().copied().collect());
+        for (stream, _) in &seen {
+            stream.set_nonblocking(true).unwrap();
+            assert_eq!(io::Read::read(&mut &*stream, &mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        }
+        drop((seen, listener));
+        let refused = open(&Origin::default(), at, 3, Duration::from_secs(10)).unwrap();
+        assert_eq!((refused.ports.len(), refused.failed), (0, 3));
+    }
+}

@@ -165,3 +165,70 @@ fn echo(mut stream: TcpStream) {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// A connection to something that sends back so many messages, and then closes.
+    fn answered(most: usize) -> Messages {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut server, _) = listener.accept().unwrap();
+            for _ in 0..most {
+                let mut message = [0; 4];
+                if server.read_exact(&mut message).and_then(|()| server.write_all(&message)).is_err() {
+                    return;
+                }
+            }
+        });
+        Messages::Stream(connect(&Origin::default(), at, SOON).unwrap().unwrap())
+    }
+
+    fn gone_on(messages: &mut Messages, span: Duration) -> Tally {
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let sending = scope.spawn(|| messages.go_on(&over));
+            thread::sleep(span);
+            over.store(true, Ordering::Relaxed);
+            sending.join().unwrap()
+        })
+    }
+
+    #[test]
+    fn messages_go_at_a_fixed_pace_and_none_is_lost_where_all_are_answered() {
+        let span = 10 * PACE;
+        let began = Instant::now();
+        let tally = gone_on(&mut answered(usize::MAX), span);
+        let most = began.elapsed().as_millis() / PACE.as_millis() + 1;
+        assert!(tally.sent > 1 && u128::from(tally.sent) <= most, "{tally:?} of {most}");
+        assert_eq!((tally.lost, tally.broken), (0, false));
+        assert!(tally.longest_gap > PACE / 2 && tally.longest_gap <= began.elapsed(), "{tally:?}");
+    }
+
+    #[test]
+    fn all_messages_after_a_connection_has_ended_are_lost() {
+        let tally = gone_on(&mut answered(2), 20 * PACE);
+        assert!(tally.broken && tally.sent > 2, "{tally:?}");
+        assert_eq!(tally.lost, tally.sent - 2);
+        assert!(tally.longest_gap >= 10 * PACE, "{tally:?}: until the end");
+    }
+
+    #[test]
+    fn an_answer_to_another_message_is_none() {
+        let mut messages = answered(1);
+        assert!(messages.exchange(7).unwrap());
+        assert!(messages.exchange(8).is_err(), "it has closed");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let mut messages = Messages::Stream(connect(&Origin::default(), at, SOON).unwrap().unwrap());
+        listener.accept().unwrap().0.write_all(&9_u32.to_be_bytes()).unwrap();
+        assert!(!messages.exchange(8).unwrap());
+        drop(listener);
+        assert!(connect(&Origin::default(), at, SOON).unwrap().is_none(), "refused");
+    }
+}

@@ -1,0 +1,183 @@
+//! What `vnet apply` does to what stands, and that a change that fails does nothing.
+
+use std::fs;
+use std::path::Path;
+
+use vnet::sys::netns;
+
+use crate::EVERYTHING;
+use crate::kernel::{says, setting, tables};
+use crate::lab::{Lab, eventually, stderr, stdout};
+use crate::made::assert_tables;
+
+/// Other addresses, routes and settings on what stays; machines that come, go, stop and start.
+fn otherwise() -> String {
+    let edits = [
+        (
+            "routes: [{addressPrefix: 10.9.0.0/16, nextHopIpAddress: 10.1.2.1}]",
+            "routes: [{addressPrefix: 10.8.0.0/16, nextHopIpAddress: 10.1.1.1}]",
+        ),
+        ("guest: {forwarding: true,", "guest: {forwarding: false, masquerade: all,"),
+        (
+            "{name: front, primary: true, subnet: hub/s, enable",
+            "{name: front, primary: true, subnet: hub/s, privateIPAddress: 10.1.1.44, enable",
+        ),
+        ("addresses: [192.168.50.10]", "addresses: [192.168.50.11]"),
+        ("addresses: [198.51.100.7, 198.51.100.8]", "addresses: [198.51.100.7, 198.51.100.9]"),
+        ("{name: off, powerState: stopped,", "{name: off,"),
+        ("{name: web, run: [sleep, '1000'], ", "{name: other, run: [sleep, '1001'], "),
+        ("dnsServers: [10.1.1.5]", "dnsServers: [10.1.1.9]"),
+    ];
+    edits.iter().fold(EVERYTHING.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replace(from, to)
+    })
+}
+
+#[test]
+fn what_stays_is_set_up_anew_and_a_change_back_restores_all() {
+    for device in ["veth", "tun"] {
+        let of = |text: &str| format!("emulation: {{device: {device}}}\n{text}");
+        let Some(lab) = Lab::up(&of(EVERYTHING)) else { return };
+        let namespace = fs::metadata(format!("/run/netns/{}-nva", lab.name)).unwrap();
+        lab.apply(&of(&otherwise()));
+        let nva = tables(&lab, "nva");
+        for line in [
+            "eth0 inet 10.1.1.44/24",
+            "default via 10.1.1.1 dev eth0",
+            "10.1.1.0/24 dev eth0 proto kernel scope link src 10.1.1.44",
+            "10.8.0.0/16 via 10.1.1.1 dev eth0 proto static",
+        ] {
+            assert!(nva.iter().any(|found| found == line), "no `{line}` in {nva:#?}");
+        }
+        assert!(!nva.iter().any(|line| line.contains("10.1.1.4/24") || line.contains("10.9.0.0")), "{nva:#?}");
+        assert_eq!(setting(&lab, "nva", "ipv4/ip_forward"), "0");
+        assert!(says(&lab, "nva", "nft list ruleset").contains("masquerade"));
+        assert!(tables(&lab, "dc").contains(&"tun0 inet 192.168.50.11/32".to_owned()));
+        assert_eq!(
+            tables(&lab, "internet"),
+            ["eth0 inet 198.51.100.7/32", "eth0 inet 198.51.100.9/32", "default dev eth0 scope link"]
+        );
+        assert!(Path::new(&format!("/run/netns/{}-off", lab.name)).exists());
+        for gone in [format!("/run/netns/{}-web", lab.name), format!("/etc/netns/{}-web", lab.name)] {
+            assert!(!Path::new(&gone).exists(), "{gone}");
+        }
+        let hosts = fs::read_to_string(format!("/etc/netns/{}-nva/hosts", lab.name)).unwrap();
+        assert!(
+            hosts.contains("10.1.1.44 nva\n") && hosts.contains(" other\n") && !hosts.contains(" web\n"),
+            "{hosts}"
+        );
+        assert_eq!(stdout(&lab.exec("nva", &["cat", "/etc/hosts"])), hosts);
+        let servers = fs::read_to_string(format!("/etc/netns/{}-nva/resolv.conf", lab.name)).unwrap();
+        assert!(servers.starts_with("nameserver 10.1.1.9\n"), "{servers}");
+        let programs = lab.data(&["status"])["programs"].clone();
+        assert_eq!(programs.as_array().unwrap().len(), 1, "{programs}");
+        assert_eq!(programs[0]["command"], "sleep 1001");
+
+        lab.apply(&of(&EVERYTHING
+            .replace(
+                "{name: front, primary: true, subnet: hub/s, enable",
+                "{name: front, primary: true, subnet: hub/s, privateIPAddress: 10.1.1.4, enable",
+            )
+            .replace(
+                "{name: nic, subnet: hub/s, dnsSettings",
+                "{name: nic, subnet: hub/s, privateIPAddress: 10.1.1.5, dnsSettings",
+            )));
+        assert_tables(&lab);
+        assert_eq!(setting(&lab, "nva", "ipv4/ip_forward"), "1");
+        assert!(!says(&lab, "nva", "nft list ruleset").contains("masquerade"));
+        assert_eq!(fs::metadata(format!("/run/netns/{}-nva", lab.name)).unwrap().ino_of(), namespace.ino_of());
+        assert!(!Path::new(&format!("/run/netns/{}-off", lab.name)).exists());
+    }
+}
+
+trait Numbered {
+    fn ino_of(&self) -> u64;
+}
+
+impl Numbered for fs::Metadata {
+    fn ino_of(&self) -> u64 {
+        std::os::unix::fs::MetadataExt::ino(self)
+    }
+}
+
+#[test]
+fn a_change_that_fails_half_way_leaves_every_table_as_it_was() {
+    let Some(lab) = Lab::up(EVERYTHING) else { return };
+    // A foreign file has the name of a new machine's namespace; another new machine comes before it.
+    let theirs = netns::name_path(&format!("{}-zoo", lab.name));
+    fs::write(&theirs, "theirs").unwrap();
+    let mut before = lab.remains();
+    let more = "  - {name: first, networkInterfaces: [{subnet: hub/s}]}\n  - {name: zoo, networkInterfaces: [{subnet: hub/s}]}\n";
+    lab.write(&format!("{}{more}", otherwise()));
+    let output = lab.vnet(&["apply", lab.file.to_str().unwrap()]);
+    let mut after = lab.remains();
+    fs::remove_file(&theirs).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    before.sort();
+    after.sort();
+    assert_eq!(after, before);
+    assert_tables(&lab);
+    let status = lab.data(&["status"]);
+    assert_eq!((&status["generation"], &status["programs"][0]["command"]), (&1.into(), &"sleep 1000".into()));
+}
+
+#[test]
+fn a_file_is_read_again_on_sighup_and_a_bad_one_changes_nothing() {
+    let Some(lab) = Lab::up(EVERYTHING) else { return };
+    let pid = lab.data(&["status"])["pid"].to_string();
+    let read_again = || assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    let happened = |what: &str| stdout(&lab.vnet(&["events"])).contains(what);
+    lab.write(&EVERYTHING.replace("addresses: [198.51.100.7, 198.51.100.8]", "addresses: [198.51.100.9]"));
+    read_again();
+    eventually("the other address is there", || {
+        tables(&lab, "internet").contains(&"eth0 inet 198.51.100.9/32".to_owned())
+    });
+    eventually("it is logged", || {
+        let log = fs::read_to_string(format!("/run/vnet/{}/daemon.log", lab.name)).unwrap();
+        crate::lab::saw(&log);
+        log.contains("SIGHUP: 1 change, generation 2")
+    });
+    lab.write("virtualNetworks: [");
+    read_again();
+    eventually("it is refused", || happened("ChangeRefused"));
+    assert_eq!(lab.data(&["status"])["generation"], 2);
+    // Code that nobody has agreed to does not come by a signal, where it did not run before.
+    fs::remove_file(&lab.file).unwrap();
+    read_again();
+    eventually("that it is gone is logged", || {
+        fs::read_to_string(format!("/run/vnet/{}/daemon.log", lab.name)).unwrap().contains("SIGHUP: cannot read ")
+    });
+}
+
+#[test]
+fn a_dry_run_says_the_same_and_does_nothing() {
+    let Some(lab) = Lab::up(EVERYTHING) else { return };
+    let text = otherwise();
+    lab.write(&text);
+    let file = lab.file.to_str().unwrap().to_owned();
+    let dry = lab.data(&["apply", "--dry-run", &file]);
+    assert_eq!(dry["applied"], false);
+    assert_tables(&lab);
+    let applied = fs::read_to_string(format!("/run/vnet/{}/applied.yaml", lab.name)).unwrap();
+    assert_eq!(applied, lab.named(EVERYTHING), "a dry run is not noted");
+    let done = lab.data(&["apply", &file]);
+    assert_eq!((&done["applied"], &done["generation"]), (&true.into(), &2.into()));
+    assert_eq!(done["plan"]["changes"], dry["plan"]["changes"]);
+    let again = lab.data(&["apply", &file]);
+    assert_eq!((&again["applied"], &again["generation"]), (&false.into(), &2.into()), "there is nothing to do");
+    assert_eq!(fs::read_to_string(format!("/run/vnet/{}/applied.yaml", lab.name)).unwrap(), lab.named(&text));
+}
+
+/// Someone deletes a namespace: what stood in it is gone until the file is applied again.
+#[test]
+fn a_namespace_that_was_deleted_is_missed_and_made_again() {
+    let Some(lab) = Lab::up(EVERYTHING) else { return };
+    netns::unbind(&netns::name_path(&format!("{}-web", lab.name))).unwrap();
+    eventually("it is missed", || stdout(&lab.vnet(&["events"])).contains("DeviceLost"));
+    eventually("its program has ended", || lab.data(&["status"])["programs"].as_array().unwrap().is_empty());
+    let again = lab.data(&["apply", lab.file.to_str().unwrap()]);
+    assert_eq!((&again["applied"], &again["restored"][0]), (&true.into(), &"web/nic".into()), "{again}");
+    assert_tables(&lab);
+    lab.assert_ping("nva", "10.1.1.5");
+}
