@@ -294,8 +294,21 @@ static __always_inline bool adds_up(struct __sk_buff *skb, const struct packet *
 	return fold(sum) == 0xffff;
 }
 
+// Whether a segment is a bare header that adds up: a kernel without a socket resets connections by such ones.
+static __always_inline bool is_bare(struct __sk_buff *skb, const struct packet *p, __u64 sum)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 *words = data + ETHERNET + p->ip_header;
+
+	if (p->key.protocol != IPPROTO_TCP || p->len != p->ip_header + sizeof(struct tcphdr))
+		return false;
+	if ((void *)(words + 5) > end)
+		return false;
+	return fold(sum + words[0] + words[1] + words[2] + words[3] + words[4]) == 0xffff;
+}
+
 // Packets whose checksum the sender's kernel has left to the device carry the sum of the pseudo-header. Another
-// checksum may be wrong, unless the kernel has verified it.
+// checksum may be wrong, unless the kernel has verified it or it is added up here.
 static __always_inline bool is_vouched_for(struct __sk_buff *skb, struct packet *p, __u64 addresses)
 {
 	__u64 sum = addresses + bpf_htons(p->key.protocol) + bpf_htons(p->len - p->ip_header);
@@ -305,7 +318,7 @@ static __always_inline bool is_vouched_for(struct __sk_buff *skb, struct packet 
 	if (p->key.protocol == IPPROTO_ICMPV6)
 		return adds_up(skb, p, sum);
 	p->partial = skb->gso_size || p->checksum == fold(sum);
-	return p->partial || bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0;
+	return p->partial || bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0 || is_bare(skb, p, sum);
 }
 
 // Of IPv4 (RFC 792). The header of <linux/icmp.h> needs a C library for this target.

@@ -408,16 +408,19 @@ impl Keeper {
             self.looks[0].push_back((at.0 + LOOKS[0], [ways[0].0, ways[1].0]));
             let mut credit = Some(connection.credit);
             for ((key, leg), read) in ways.into_iter().zip([first, Reading::default()]) {
-                // Where there was no room for its records, or one is gone, its packets come up, and so do those of others until
-                // the daemon has admitted one (NSG-26).
-                let Some(basis) = leg.basis(&self.flows, at) else {
-                    self.end_entry(&key);
-                    self.grants.withdraw(&connection.kind, monotonic_nanos());
-                    continue;
-                };
+                let (basis, standing) = leg.basis_of_opened(&self.flows, at);
                 let half_open = Some(HalfOpen { since: at, _credit: credit.take() });
                 let entry = Entry { leg, basis, read, copies: 0, slot: None, half_open, over: false };
                 self.replace(key, Some(entry));
+                if standing != Standing::Open {
+                    // A packet that came up has closed it already.
+                    self.standing(&key);
+                    self.end_entry(&key);
+                }
+                if standing == Standing::Gone {
+                    // There was no room for its records: those of others come up too until the daemon has admitted one (NSG-26).
+                    self.grants.withdraw(&connection.kind, monotonic_nanos());
+                }
             }
         }
         self.opened = opened;

@@ -79,3 +79,36 @@ impl Entry {
         leg.add(flows, basis, traffic, flow)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::dataplane::{FlowLimits, NicId, PortId};
+    use crate::wire::{Protocol, Tuple};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn an_opened_connection_is_ignored_after_a_second_unless_it_was_acknowledged() {
+        let [src, dst] = [[10, 0, 0, 4], [10, 0, 0, 5]].map(IpAddr::from);
+        let sent = Tuple { src, dst, protocol: Protocol::TCP, src_port: 40_000, dst_port: 80 };
+        let [leg, _] = Leg::of_opened(sent, [NicId(0), NicId(1)], [PortId(0), PortId(1)], [64; 2]);
+        let (basis, _) = leg.basis_of_opened(&Flows::new(FlowLimits::default()), Timestamp(0));
+        let half_open = Some(HalfOpen { since: Timestamp(SECOND), _credit: None });
+        let read = Reading::default();
+        let mut entry = Entry { leg, basis, read, copies: 0, slot: None, half_open, over: false };
+        assert_eq!([0, 2 * SECOND, 2 * SECOND + 1].map(|now| entry.is_ignored(now)), [false, false, true]);
+        entry.half_open = None;
+        assert!(!entry.is_ignored(u64::MAX));
+    }
+
+    #[test]
+    fn an_entry_carries_in_its_epoch_until_an_end_or_its_idle_time() {
+        let flow = Flow { epoch: 3, last: SECOND, timeout: 4 * SECOND, ..Flow::default() };
+        assert_eq!([0, 5 * SECOND, 5 * SECOND + 1].map(|now| Entry::is_live(&flow, 3, now)), [true, true, false]);
+        assert!(!Entry::is_live(&flow, 4, SECOND));
+        assert!(!Entry::is_live(&Flow { ended: 1, ..flow }, 3, SECOND));
+    }
+}

@@ -180,6 +180,23 @@ impl Leg {
         Some(Basis { begun, idle_secs })
     }
 
+    /// What a connection without a mapping stands on whose records were made for a packet that came `at` that time, and what
+    /// became of these since.
+    pub(super) fn basis_of_opened(&self, flows: &Flows, at: Timestamp) -> (Basis, Standing) {
+        let mut basis = Basis { begun: [at; 2], idle_secs: u16::MAX };
+        let mut standing = Standing::Open;
+        for (begun, (nic, direction, tuple)) in basis.begun.iter_mut().zip(self.passages()) {
+            let record = nic.and_then(|nic| flows.records.find(nic, direction, tuple, at));
+            standing = standing.max(match record {
+                None => Standing::Gone,
+                Some(record) if record.refused || record.state == FlowState::Closed => Standing::Closed,
+                Some(_) => Standing::Open,
+            });
+            *begun = record.map_or(at, |record| record.begun);
+        }
+        (basis, standing)
+    }
+
     /// Adds traffic that was carried, as `carried` says of the last packet; returns what became of what it stands on.
     pub(super) fn add(&self, flows: &Flows, basis: &Basis, traffic: Traffic, carried: &Flow) -> Standing {
         let last = Timestamp(carried.last);

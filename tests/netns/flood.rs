@@ -240,7 +240,7 @@ fn send(socket: &OwnedFd, first: u64, port: u16) -> u64 {
 }
 
 /// For whole packets with any source, from the calling thread's namespace.
-fn raw_towards(destination: SocketAddr) -> OwnedFd {
+pub(crate) fn raw_towards(destination: SocketAddr) -> OwnedFd {
     let raw = Protocol::from_raw(std::num::NonZero::new(255).unwrap());
     let socket = socket_with(AddressFamily::INET, SocketType::RAW, SocketFlags::CLOEXEC, Some(raw)).unwrap();
     connect(&socket, &destination).unwrap();

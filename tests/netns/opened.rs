@@ -9,10 +9,12 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr};
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketType, bind, connect, send, shutdown, socket};
 use serde_json::Value;
+use vnet::wire::build;
 
 use crate::carried::Stopped;
+use crate::flood::raw_towards;
 use crate::flow_cache::{A, B, NOWHERE, counted, topology};
 use crate::flows::Flows;
 use crate::lab::{Lab, NEVER, SOON, eventually};
@@ -31,15 +33,21 @@ enum End {
 
 /// Listens in `b`, and sends back what it gets, one connection after the other.
 fn listen(lab: &Lab, address: &str) -> SocketAddr {
+    serve(lab, address).0
+}
+
+/// The same, until the socket is shut down.
+fn serve(lab: &Lab, address: &str) -> (SocketAddr, TcpListener) {
     let at = SocketAddr::new(address.parse().unwrap(), SERVER);
     let listener = lab.inside("b", || TcpListener::bind(at).unwrap());
+    let accepting = listener.try_clone().unwrap();
     thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
+        for mut stream in accepting.incoming().map_while(Result::ok) {
             let mut word = [0; 4];
             while stream.read_exact(&mut word).is_ok() && stream.write_all(&word).is_ok() {}
         }
     });
-    at
+    (at, listener)
 }
 
 /// A connection from `a`, from this port if it is not 0: one word there and back.
@@ -170,6 +178,53 @@ fn nsg_20_each_packet_of_an_opened_connection_is_counted_once() {
     assert_eq!([counts("a"), counts("b")], [[3, 1], [1, 3]], "{rows}");
 }
 
+/// A kernel without a socket computes its reset's checksum itself.
+#[test]
+fn nsg_21_a_refused_connection_needs_no_daemon_either() {
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    for (address, port) in [(B, 30_000), (B6, 30_001)] {
+        let (to, listener) = serve(&lab, address);
+        settle(&lab, to);
+        shutdown(&listener, Shutdown::Both).unwrap();
+        let stopped = Stopped::of(&lab);
+        assert!(!exchange(&lab, to, port, End::Fin, SOON), "nobody listens");
+        drop(stopped);
+        let rows = lab.data(&["flows", "--both", "--port", &port.to_string()]);
+        let ends = rows.as_array().unwrap().iter();
+        let ends: Vec<_> = ends.map(|flow| (&flow["state"], &flow["packetsSent"], &flow["packetsReceived"])).collect();
+        assert_eq!(ends, [(&"Closed".into(), &1.into(), &1.into()); 2], "{rows}");
+    }
+}
+
+/// A reset with a byte in it, whose checksum no kernel has left to its device, comes up; here before the daemon has entered what the
+/// kernel opened.
+#[test]
+fn nsg_20_a_reset_that_comes_up_ends_one_connection_and_leaves_its_kind_to_the_kernel() {
+    const RST: u8 = 0x04;
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    let to = listen(&lab, B);
+    settle(&lab, to);
+    for _ in 0..10 {
+        let stopped = Stopped::of(&lab);
+        let client = lab.inside("a", || TcpStream::connect_timeout(&to, SOON)).unwrap();
+        let from = client.local_addr().unwrap();
+        // Of no window that the server has: to it, this is nothing.
+        lab.inside("a", || send(&raw_towards(to), &build::tcp(from, to, RST, b"x"), SendFlags::empty()).unwrap());
+        drop(stopped);
+        let flow = |node: &str| {
+            let rows = lab.data(&["flows", "--both", "--port", &from.port().to_string()]);
+            rows.as_array().unwrap().iter().find(|flow| flow["node"] == node).cloned().unwrap_or_default()
+        };
+        eventually("the reset closes it", || flow("b")["state"] == "Closed");
+        let ends = ["a", "b"].map(flow);
+        let counts = ends.each_ref().map(|flow| [&flow["packetsSent"], &flow["packetsReceived"]]);
+        assert_eq!(counts, [[3, 1], [1, 3]], "SYN, ACK and RST there; SYN with ACK back: {ends:?}");
+        let _stopped = Stopped::of(&lab);
+        let next = lab.inside("a", || TcpStream::connect_timeout(&to, SOON));
+        assert!(next.is_ok(), "it is opened without the daemon");
+    }
+}
+
 #[test]
 fn a_change_decides_on_the_next_connection() {
     const DENY_TCP: &str = "{name: no, priority: 100, direction: Inbound, access: Deny, protocol: Tcp, \
@@ -258,6 +313,25 @@ fn a_flood_of_connections_takes_no_more_than_the_credit_and_fills_nothing_for_go
     assert!((CREDIT - 20..=CREDIT).contains(&opened), "{opened}");
     assert!(exchange(&lab, to, 0, End::Fin, SOON), "with the daemon");
     settle(&lab, to);
+}
+
+/// Other connections may have its credit then: a flood of first packets takes no more than it takes in a second.
+#[test]
+fn a_connection_that_nobody_answers_leaves_the_kernel_after_a_second() {
+    const SYN: u8 = 0x02;
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    let to = listen(&lab, B);
+    settle(&lab, to);
+    assert!(lab.exec("b", &["ip", "route", "add", "blackhole", A]).status.success());
+    eventually("the others are over", || lab.data(&["status"])["carriedFlows"] == 0);
+    let stopped = Stopped::of(&lab);
+    let from = format!("{A}:33333").parse().unwrap();
+    lab.inside("a", || send(&raw_towards(to), &build::tcp(from, to, SYN, b""), SendFlags::empty()).unwrap());
+    drop(stopped);
+    let rows = lab.data(&["flows", "--both", "--port", "33333"]);
+    let states: Vec<_> = rows.as_array().unwrap().iter().map(|flow| &flow["state"]).collect();
+    assert_eq!(states, ["SynSent", "SynSent"], "{rows}");
+    eventually("the kernel carries it no more", || lab.data(&["status"])["carriedFlows"] == 0);
 }
 
 /// Records of connections are made a moment after the kernel has opened them. Where there is no room for one, all of their

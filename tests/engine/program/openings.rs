@@ -201,6 +201,33 @@ fn what_no_grant_is_for_goes_up_and_opens_nothing() {
     });
 }
 
+/// A segment without payload or options is added up, whoever computed its checksum.
+#[test]
+fn a_bare_segment_is_carried_if_it_adds_up() {
+    inside(|| {
+        for v6 in [false, true] {
+            let mut granted = Granted::new(v6);
+            assert_eq!(granted.send(SYN), ETHERNET);
+            let (address, len) = if v6 { (8, 32) } else { (12, 8) };
+            let complete = |packet: &mut Vec<u8>| {
+                let tcp = packet.len() - 20;
+                packet[tcp + 16..tcp + 18].fill(0);
+                let pseudo = [0, 6, 0, 20];
+                let parts = [&packet[address..address + len], &pseudo, &packet[tcp..]].concat();
+                let sum: u32 = parts.chunks(2).map(|two| u32::from(u16::from_be_bytes([two[0], two[1]]))).sum();
+                let folded = (sum & 0xffff) + (sum >> 16);
+                packet[tcp + 16..tcp + 18].copy_from_slice(&(!(folded as u16)).to_be_bytes());
+            };
+            assert_eq!(granted.send_as(RST | ACK, complete), ETHERNET, "of IPv6: {v6}");
+            let wrong = |packet: &mut Vec<u8>| {
+                complete(packet);
+                *packet.last_mut().unwrap() ^= 1;
+            };
+            assert_eq!(granted.send_as(RST | ACK, wrong)[..6], [0; 6], "of IPv6: {v6}");
+        }
+    });
+}
+
 /// NSG-21: the record learns of all flags.
 #[test]
 fn nsg_21_what_ends_an_opened_connection_is_carried_and_noted() {

@@ -204,10 +204,15 @@ impl Record {
         }
     }
 
-    /// Counts packets that the kernel carried, the last of them at `last`; `signal` is what all of them said.
+    /// Counts packets that the kernel carried, the last of them at `last`; `signal` is what all of them said, and those
+    /// that were counted before.
     pub(super) fn count(&mut self, direction: Direction, traffic: Traffic, signal: Signal, last: Timestamp) {
-        self.last = self.last.max(last);
-        self.connection.note(direction, signal);
+        if last > self.last {
+            self.last = last;
+            self.connection.note(direction, signal);
+        } else {
+            self.connection.note_earlier(direction, signal);
+        }
         match direction {
             Direction::Outbound => self.sent += traffic,
             Direction::Inbound => self.received += traffic,

@@ -74,15 +74,24 @@ impl Connection {
 
     #[inline]
     pub(in crate::dataplane) const fn note(&mut self, direction: Direction, signal: Signal) {
-        let shift = match direction {
-            Direction::Outbound => 0,
-            Direction::Inbound => INBOUND,
-        };
         if signal.0 & OTHER != 0 {
             // An end that sent a reset sends nothing more, so that reset was forged or stale (RFC 5961 section 3).
-            self.0 &= !(RST << shift);
+            self.0 &= !(RST << Self::shift(direction));
         }
-        self.0 |= (signal.0 & SIDE) << shift;
+        self.note_earlier(direction, signal);
+    }
+
+    /// Notes segments that came before the last one that is noted.
+    #[inline]
+    pub(in crate::dataplane) const fn note_earlier(&mut self, direction: Direction, signal: Signal) {
+        self.0 |= (signal.0 & SIDE) << Self::shift(direction);
+    }
+
+    const fn shift(direction: Direction) -> u32 {
+        match direction {
+            Direction::Outbound => 0,
+            Direction::Inbound => INBOUND,
+        }
     }
 
     /// There was a reset, and its sender sent nothing since.
@@ -243,5 +252,10 @@ mod tests {
         connection.note(Outbound, Signal::of_bits(2 | 8));
         assert_eq!(connection.state(Outbound), Some(Closed));
         assert!(!Signal::of_bits(u8::MAX).opens());
+        connection.note_earlier(Inbound, Signal::of_bits(4));
+        connection.note_earlier(Inbound, Signal::of_bits(8));
+        assert!(connection.is_reset(), "what came before takes no reset back");
+        connection.note(Inbound, Signal::of_bits(8));
+        assert!(!connection.is_reset());
     }
 }
