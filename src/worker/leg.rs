@@ -529,4 +529,25 @@ mod tests {
         let gone = leg.add(&flows, &other, Traffic { packets: 2, bytes: 100 }, &carried(4));
         assert_eq!(gone, Standing::Gone, "it began at another time");
     }
+
+    /// What a connection's packets said by the kernel's way is known later than what came to a worker.
+    #[test]
+    fn nsg_21_packets_that_were_carried_before_a_reset_do_not_take_it_back() {
+        let flows = Flows::new(FlowLimits::default());
+        let leg = Leg { mappings: [None; 2], recorded: [true, false], ..segment(ACK) };
+        let (nic, terms) = (NicId(0), FlowTerms::default());
+        let traffic = Traffic { packets: 1, bytes: 40 };
+        let passing = |flags, at| Passing { traffic, signal: Signal::from_flags(flags), ttl: 64, at };
+        let room = flows.records.reserve(nic, &terms, at(1), |_| {}).unwrap();
+        room.admit(Direction::Outbound, &leg.sent, Deciders::default(), passing(0x02, at(1)), &terms);
+        let (basis, standing) = leg.basis_of_opened(&flows, at(1));
+        assert_eq!((basis.begun[0], standing), (at(1), Standing::Gone), "the other end has no record");
+        flows.records.follow(nic, Direction::Outbound, &leg.sent, passing(0x04, at(5)), &terms);
+        let spoke = |seconds| Flow { last: at(seconds).0, signals: 1 | 8, ..Flow::default() };
+        let add = |seconds| leg.add(&flows, &basis, traffic, &spoke(seconds));
+        assert_eq!([3, 5].map(add), [Standing::Closed; 2], "before it, or in a moment that is not told from its own");
+        assert_eq!(add(6), Standing::Open, "its sender goes on: it was forged");
+        let record = flows.records.find(nic, Direction::Outbound, &leg.sent, at(6)).unwrap();
+        assert_eq!((record.last, record.sent.packets), (at(6), 5));
+    }
 }

@@ -209,7 +209,7 @@ fn nsg_20_a_reset_that_comes_up_ends_one_connection_and_leaves_its_kind_to_the_k
         let client = lab.inside("a", || TcpStream::connect_timeout(&to, SOON)).unwrap();
         let from = client.local_addr().unwrap();
         // Of no window that the server has: to it, this is nothing.
-        lab.inside("a", || send(&raw_towards(to), &build::tcp(from, to, RST, b"x"), SendFlags::empty()).unwrap());
+        lab.inside("a", || send(raw_towards(to), &build::tcp(from, to, RST, b"x"), SendFlags::empty()).unwrap());
         drop(stopped);
         let flow = |node: &str| {
             let rows = lab.data(&["flows", "--both", "--port", &from.port().to_string()]);
@@ -326,7 +326,7 @@ fn a_connection_that_nobody_answers_leaves_the_kernel_after_a_second() {
     eventually("the others are over", || lab.data(&["status"])["carriedFlows"] == 0);
     let stopped = Stopped::of(&lab);
     let from = format!("{A}:33333").parse().unwrap();
-    lab.inside("a", || send(&raw_towards(to), &build::tcp(from, to, SYN, b""), SendFlags::empty()).unwrap());
+    lab.inside("a", || send(raw_towards(to), &build::tcp(from, to, SYN, b""), SendFlags::empty()).unwrap());
     drop(stopped);
     let rows = lab.data(&["flows", "--both", "--port", "33333"]);
     let states: Vec<_> = rows.as_array().unwrap().iter().map(|flow| &flow["state"]).collect();

@@ -584,23 +584,3 @@ fn pages_show_every_record_once_while_others_come_and_go() {
     table.page(Cursor::default(), at(1000), &mut seen);
     assert!(seen.is_empty(), "lapsed, though not swept");
 }
-
-/// NSG-21: what a connection's packets said by the kernel's way is known later than what came to a worker.
-#[test]
-fn nsg_21_packets_that_were_carried_before_a_reset_do_not_take_it_back() {
-    let table = FlowTable::new(FlowLimits::default());
-    let (nic, terms) = (NicId(1), terms(240));
-    let passing = |flags, at| Passing { signal: Signal::from_flags(flags), ..plain(at) };
-    let room = table.reserve(nic, &terms, at(1), |_| {}).unwrap();
-    room.admit(Direction::Outbound, &tuple(1), Deciders::default(), passing(0x02, at(1)), &terms);
-    assert_eq!(table.follow(nic, Direction::Outbound, &tuple(1), passing(0x04, at(5)), &terms), Follow::Passes);
-    let spoke = Signal::of_bits(1 | 8);
-    let count = |last| table.count(nic, Direction::Outbound, &tuple(1), at(1), (ONE, spoke, last));
-    assert_eq!(
-        [at(3), at(5)].map(count),
-        [Standing::Closed; 2],
-        "before it, or a moment that is not told from its own"
-    );
-    assert_eq!(count(at(6)), Standing::Open, "its sender goes on: it was forged");
-    assert_eq!(table.find(nic, Direction::Outbound, &tuple(1), at(6)).unwrap().sent.packets, 5);
-}
