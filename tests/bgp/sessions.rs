@@ -144,6 +144,29 @@ fn a_lost_connection_is_made_again() {
     assert_eq!(world.state(A, B), State::Established);
 }
 
+/// An address that is wrong looks like this: nobody takes the connection, at once or after the time that an attempt has.
+#[test]
+fn an_attempt_without_an_answer_is_the_last_error_until_the_session_is_up() {
+    let mut world = two();
+    let ending = |world: &World| world.nodes[A].status(PeerId(B as u32)).unwrap().last_ending;
+    assert_eq!(ending(&world), None);
+    world.nodes[A].handle_closed(PeerId(B as u32), Side::Local, world.now);
+    assert_eq!(ending(&world), Some(Ending::Unanswered));
+    assert_eq!(Ending::Unanswered.to_string(), "no BGP speaker answers at this address");
+    world.run_secs(10);
+    assert_eq!((world.state(A, B), ending(&world)), (State::Established, None));
+    world.reset(0);
+    assert_eq!(ending(&world), Some(Ending::Lost));
+
+    let mut silent = World::new();
+    silent.node(65001);
+    let config = World::peer_config(A, 65002);
+    silent.nodes[A].add_peer(PeerId(B as u32), config, silent.now);
+    let patience = silent.nodes[A].poll_timeout().unwrap();
+    silent.nodes[A].handle_timeout(patience);
+    assert_eq!((silent.state(A, B), ending(&silent)), (State::Active, Some(Ending::Unanswered)));
+}
+
 #[test]
 fn an_operators_last_words_arrive() {
     let mut world = two();

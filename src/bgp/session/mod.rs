@@ -131,7 +131,7 @@ impl Session {
         let Some(connection) = self.slot(side).take() else { return };
         match connection.phase {
             Phase::Closing => {}
-            Phase::Connecting => self.retry(now),
+            Phase::Connecting => self.unanswered(now),
             Phase::OpenSent | Phase::OpenConfirm | Phase::Established => {
                 self.ended(connection.phase, Ending::Lost, now);
                 self.retry(now);
@@ -189,7 +189,7 @@ impl Session {
             match connection.phase {
                 Phase::Connecting => {
                     *self.slot(side) = None;
-                    self.retry(now);
+                    self.unanswered(now);
                 }
                 Phase::Closing => connection.give_up(),
                 Phase::OpenSent | Phase::OpenConfirm | Phase::Established => {
@@ -254,7 +254,7 @@ impl Session {
         self.established_since
     }
 
-    /// How the last connection ended, collisions apart.
+    /// How the last connection ended, collisions apart; an attempt without an answer is forgotten once established.
     pub const fn last_ending(&self) -> Option<&Ending> {
         self.ending.as_ref()
     }
@@ -343,6 +343,9 @@ impl Session {
             *self.slot(side.other()) = None;
         }
         self.established_since = Some(now);
+        if self.ending == Some(Ending::Unanswered) {
+            self.ending = None;
+        }
         self.counters.established += 1;
         self.events.push_back(Event::Established);
     }
@@ -383,7 +386,7 @@ impl Session {
                 connection.close(Some(notification), now);
                 self.counters.messages_sent += 1;
             }
-            Ending::Received(_) | Ending::Lost => connection.close(None, now),
+            Ending::Received(_) | Ending::Lost | Ending::Unanswered => connection.close(None, now),
         }
         self.ended(phase, ending, now);
         self.retry(now);
@@ -410,6 +413,15 @@ impl Session {
             self.events.push_back(Event::Down(ending.clone()));
         }
         self.ending = Some(ending);
+    }
+
+    /// An attempt failed; of no interest if the peer has connected meanwhile. A peer that has said why it ended the last
+    /// connection may refuse some for a while.
+    fn unanswered(&mut self, now: Instant) {
+        if !self.is_live() && matches!(self.ending, None | Some(Ending::Lost)) {
+            self.ending = Some(Ending::Unanswered);
+        }
+        self.retry(now);
     }
 
     /// Sets the time of the next attempt, unless some connection is left or attempts are not ours to make.

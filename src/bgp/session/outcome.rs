@@ -71,6 +71,8 @@ pub enum Ending {
     Received(Notification),
     /// TCP did, without a word.
     Lost,
+    /// There was none: nobody accepted it.
+    Unanswered,
 }
 
 impl fmt::Display for Ending {
@@ -79,6 +81,7 @@ impl fmt::Display for Ending {
             Self::Sent(notification) => write!(f, "sent {notification}"),
             Self::Received(notification) => write!(f, "received {notification}"),
             Self::Lost => f.write_str("the connection was lost"),
+            Self::Unanswered => f.write_str("no BGP speaker answers at this address"),
         }
     }
 }

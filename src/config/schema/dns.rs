@@ -16,14 +16,14 @@ const PROVIDED: &str = "AzureProvidedDNS";
 
 /// A virtual network's.
 pub(in crate::config) fn dhcp_options(node: &Node, report: &mut Report) -> Option<Vec<Spanned<IpAddr>>> {
-    record(node, report, "the DHCP options", |f| {
+    record(node, report, "`dhcpOptions`", |f| {
         f.optional("dnsServers", list_or_none(address)).map_or_else(Vec::new, |servers| servers.value)
     })
 }
 
 /// Servers of an interface's own. What else ARM says there follows from them.
 pub(in crate::config) fn dns_settings(node: &Node, report: &mut Report) -> Option<Vec<IpAddr>> {
-    record(node, report, "the DNS settings", |f| {
+    record(node, report, "`dnsSettings`", |f| {
         ignore(f, &["appliedDnsServers", "internalDnsNameLabel", "internalDomainNameSuffix", "internalFqdn"]);
         f.optional("dnsServers", dns_servers).map_or_else(Vec::new, |servers| servers.value)
     })
