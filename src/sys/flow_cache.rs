@@ -19,7 +19,7 @@ use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aya::Ebpf;
+use aya::{Ebpf, EbpfLoader};
 use aya::maps::Map;
 use aya::programs::SchedClassifier;
 
@@ -201,7 +201,7 @@ pub struct Port {
 impl FlowCache {
     /// Loads the programs.
     pub fn load() -> io::Result<Self> {
-        let mut object = Ebpf::load(OBJECT).map_err(io::Error::other)?;
+        let mut object = EbpfLoader::new().btf(None).load(OBJECT).map_err(io::Error::other)?;
         let from_guest = program(&mut object, "from_guest")?;
         let from_daemon = program(&mut object, "from_daemon")?;
         let carry = program(&mut object, "carry")?;
