@@ -78,6 +78,11 @@ impl LoadBalancer {
         balancing.chain(nat)
     }
 
+    /// Whether its frontends have public addresses: all of them or none.
+    pub fn is_public(&self) -> bool {
+        self.frontends.iter().any(|frontend| matches!(frontend.site, FrontendSite::Public(_)))
+    }
+
     /// Its backends.
     pub fn backends(&self) -> impl Iterator<Item = Backend> {
         let targets = self.nat_rules.iter().flat_map(|rule| &rule.targets).map(|target| target.backend);

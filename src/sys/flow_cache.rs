@@ -19,9 +19,9 @@ use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aya::{Ebpf, EbpfLoader};
 use aya::maps::Map;
 use aya::programs::SchedClassifier;
+use aya::{Ebpf, EbpfLoader};
 
 use super::flow_copies::{FlowCopies, FlowCopy};
 use super::netlink::{Link, Netlink};

@@ -64,10 +64,8 @@ fn has_public(network: &Network, vnet: VnetIx) -> bool {
     let instances =
         network.network_interfaces.iter().any(|nic| nic.subnet.vnet == vnet && !nic.public_addresses.is_empty());
     let nat = network.vnet(vnet).subnets.iter().any(|subnet| subnet.nat_gateway.is_some());
-    let balanced = network.load_balancers.iter().any(|balancer| {
-        balancer.frontends.iter().any(|one| matches!(one.site, FrontendSite::Public(_)))
-            && balancer.backends().any(|backend| here(backend.nic))
-    });
+    let mut public = network.load_balancers.iter().filter(|balancer| balancer.is_public());
+    let balanced = public.any(|balancer| balancer.backends().any(|backend| here(backend.nic)));
     instances || nat || balanced
 }
 

@@ -49,10 +49,12 @@ impl<'a> Names<'a> {
         Some(&self.network.public_ip(own.public).name)
     }
 
-    /// The load balancer that an interface is a backend of.
+    /// The load balancer that an interface is a backend of: a public one, if it has one, since only that translates.
     pub(in crate::analysis) fn balancer_of(self, ix: NicIx) -> Option<&'a LoadBalancer> {
-        let mut balancers = self.network.load_balancers.iter();
-        balancers.find(|balancer| balancer.backends().any(|backend| backend.nic == ix))
+        let balancers = self.network.load_balancers.iter();
+        let mut own = balancers.filter(|balancer| balancer.backends().any(|backend| backend.nic == ix));
+        let first = own.clone().next();
+        own.find(|balancer| balancer.is_public()).or(first)
     }
 
     /// The device that translates between a sender and a destination: the frontend that is asked, or the sender's

@@ -34,11 +34,12 @@ impl Case<'_> {
         }
         let subnet = subnet_name(names.network, nic.subnet);
         let cause = if let Some(balancer) = self.behind(leg.from) {
-            format!(
-                "{} is behind load balancer {}, which has no ports for what it begins, and so lost default outbound access",
-                names.node(leg.from),
-                balancer.name
-            )
+            let why = if balancer.is_public() {
+                "which has no ports for what it begins, and so lost default outbound access"
+            } else {
+                "which is internal, and so lost default outbound access (LB-44)"
+            };
+            format!("{} is behind load balancer {}, {why}", names.node(leg.from), balancer.name)
         } else if names.network.subnet(nic.subnet).has_default_outbound_access() {
             format!("{} has a public address on another IP configuration, and none for {src}", names.node(leg.from))
         } else {
