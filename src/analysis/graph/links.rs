@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    ConnectionIx, Customer, FrontendSite, LinkIx, Network, NicIx, PeeringExtent, PeeringState, Remote, SubnetIx,
-    SyncLevel, VnetIx,
+    ConnectionIx, Customer, LinkIx, Network, NicIx, PeeringExtent, PeeringState, Remote, SubnetIx, SyncLevel, VnetIx,
 };
 
 use super::{Graph, Link, LinkKind, LinkState, Node, NodeKind, Tone};
