@@ -84,12 +84,12 @@ impl PeeredSubnets {
 impl Network {
     /// The link's own subnets that take part in its peering (PEER-53); None where all do.
     pub fn participants(&self, at: LinkIx) -> Option<Vec<usize>> {
-        let complete = |extent: &PeeringExtent| matches!(extent, PeeringExtent::CompleteVnets);
         let ours = &self.link(at).extent;
-        let theirs = self.counterpart(at).map(|other| &self.link(other).extent);
-        if complete(ours) && theirs.is_none_or(complete) {
+        // Then those of the other link do as well (PEER-52).
+        if matches!(ours, PeeringExtent::CompleteVnets) {
             return None;
         }
+        let theirs = self.counterpart(at).map(|other| &self.link(other).extent);
         let named = |&subnet: &usize| ours.has_local(subnet) && theirs.is_none_or(|theirs| theirs.has_remote(subnet));
         Some((0..self.vnet(at.vnet).subnets.len()).filter(named).collect())
     }

@@ -221,3 +221,15 @@ fn few(all: impl Iterator<Item = String>) -> Vec<String> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_tells_how_many_more_there_are_stands_for_two_at_least() {
+        let told = |count: u32| few((0..count).map(|n| n.to_string())).join(" ");
+        assert_eq!((told(0), told(4), told(5)), (String::new(), "0 1 2 3".into(), "0 1 2 3 4".into()));
+        assert_eq!((told(6), told(40)), ("0 1 2 3 and 2 more".into(), "0 1 2 3 and 36 more".into()));
+    }
+}
