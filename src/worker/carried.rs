@@ -413,14 +413,13 @@ impl Keeper {
                 let entry = Entry { leg, basis, read, copies: 0, slot: None, half_open, over: false };
                 self.replace(key, Some(entry));
                 if standing != Standing::Open {
-                    // A packet that came up has closed it already.
+                    // A packet that came up has closed it already, or there was no room for a record.
                     self.standing(&key);
                     self.end_entry(&key);
                 }
-                if standing == Standing::Gone {
-                    // There was no room for its records: those of others come up too until the daemon has admitted one (NSG-26).
-                    self.grants.withdraw(&connection.kind, monotonic_nanos());
-                }
+            }
+            if !self.grants.has_room(&connection.kind) {
+                self.grants.withdraw(&connection.kind, monotonic_nanos());
             }
         }
         self.opened = opened;

@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::iter::zip;
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -164,14 +165,14 @@ impl Grants {
         let nics = opening.nics.map(|nic| snapshot.nic(nic));
         let terms = nics.map(|nic| nic.flows);
         let (indexes, ttls) = ([from.index, to.index], [there, back]);
+        let kind = Kind { opening, key, first, indexes, ttls, terms };
         let mut kept = self.kept();
-        if kept.kinds.len() >= GRANTS_MAX {
+        if !self.has_room(&kind) || kept.kinds.len() >= GRANTS_MAX {
             return;
         }
         kept.last = kept.last.wrapping_add(1);
         let number = kept.last;
-        let kind = Arc::new(Kind { opening, key, first, indexes, ttls, terms });
-        kept.kinds.insert(number, Granted { kind, withdrawn_at: None });
+        kept.kinds.insert(number, Granted { kind: Arc::new(kind), withdrawn_at: None });
         let grant = Grant {
             epoch: answer.epoch,
             timeout: nanos(terms[0].timeout_secs.min(terms[1].timeout_secs)),
@@ -186,6 +187,11 @@ impl Grants {
         if self.cache.grant(&key, &grant).is_err() {
             kept.kinds.remove(&number);
         }
+    }
+
+    /// Whether there is room for all records that the kernel's connections may need before anyone looks again (NSG-26).
+    pub(super) fn has_room(&self, kind: &Kind) -> bool {
+        zip(kind.opening.nics, kind.terms).all(|(nic, terms)| self.flows.records.has_room(nic, terms.share, CREDIT))
     }
 
     /// Makes the records of all connections that the kernel opened until now. Costs next to nothing where none is new.
@@ -269,9 +275,13 @@ impl Grants {
         }
     }
 
-    /// Withdraws kinds that opened nothing for a while, and forgets those that were withdrawn as long ago.
+    /// Withdraws kinds that have no room any more, or opened nothing for a while; forgets those that were withdrawn as long
+    /// ago.
     pub(super) fn sweep(&self, now: u64) {
         let mut kept = self.kept();
+        for granted in kept.kinds.values_mut().filter(|granted| !self.has_room(&granted.kind)) {
+            granted.withdraw(&self.cache, now);
+        }
         if now.saturating_sub(kept.swept_at) < IDLE {
             return;
         }

@@ -334,13 +334,11 @@ fn a_connection_that_nobody_answers_leaves_the_kernel_after_a_second() {
     eventually("the kernel carries it no more", || lab.data(&["status"])["carriedFlows"] == 0);
 }
 
-/// Records of connections are made a moment after the kernel has opened them. Where there is no room for one, all of their
-/// kind come up again.
+/// The kernel opens none where it might open more than there is room for.
 #[test]
-fn nsg_26_an_interface_at_its_limit_gets_no_more_connections() {
+fn nsg_26_an_interface_gets_no_more_connections_than_its_limit() {
     let Some(lab) = Lab::up(&topology("veth, flowsPerNic: 60", "", "")) else { return };
     let to = listen(&lab, B);
-    settle(&lab, to);
     let mut held = Vec::new();
     eventually("a connection is refused", || {
         let opened = lab.inside("a", || TcpStream::connect_timeout(&to, NEVER));
@@ -348,9 +346,27 @@ fn nsg_26_an_interface_at_its_limit_gets_no_more_connections() {
         held.extend(opened.ok());
         is_refused
     });
-    assert!((30..200).contains(&held.len()), "{}", held.len());
-    assert!(!exchange(&lab, to, 0, End::Fin, NEVER), "nor the next one");
+    assert!((50..=60).contains(&held.len()), "{}", held.len());
     lab.await_drop("a", "FlowLimit");
-    let _stopped = Stopped::of(&lab);
-    assert!(!exchange(&lab, to, 0, End::Fin, NEVER), "the kernel opens none");
+}
+
+#[test]
+fn nsg_26_where_room_is_scarce_connections_come_up_again() {
+    /// Beside what the kernel may open at once, as src/sys/flow_cache.rs has it.
+    const ROOM: usize = 50;
+    let Some(lab) = Lab::up(&topology(&format!("veth, flowsPerNic: {}", 8192 + ROOM), "", "")) else { return };
+    let to = listen(&lab, B);
+    settle(&lab, to);
+    let connect = || lab.inside("a", || TcpStream::connect_timeout(&to, NEVER)).ok();
+    let mut held: Vec<_> = std::iter::repeat_with(connect).take(ROOM).collect();
+    eventually("the kernel opens none", || {
+        let _stopped = Stopped::of(&lab);
+        let opened = connect();
+        let is_up_to_the_daemon = opened.is_none();
+        held.push(opened);
+        is_up_to_the_daemon
+    });
+    held.push(connect());
+    assert!(held.last().unwrap().is_some(), "the daemon has room for it");
+    assert!(lab.data(&["flows", "a", "--limit", "100000"]).as_array().unwrap().len() >= ROOM);
 }

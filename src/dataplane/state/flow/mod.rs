@@ -177,6 +177,11 @@ impl FlowTable {
         if full.is_of_nic() || !self.make_room(nic, terms, now, tell) { Err(full) } else { Ok(room) }
     }
 
+    /// Whether there is room for so many more flows of a NIC, and for their other ends.
+    pub fn has_room(&self, nic: NicId, share: Share, flows: usize) -> bool {
+        self.shares.check_with(nic, share, flows).is_ok()
+    }
+
     /// Pushes out unanswered flows of a NIC's network until there is room for one of the NIC.
     #[cold]
     fn make_room(&self, nic: NicId, terms: &FlowTerms, now: Timestamp, mut tell: impl FnMut(&FlowRecord)) -> bool {

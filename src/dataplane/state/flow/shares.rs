@@ -125,8 +125,14 @@ impl Shares {
 
     /// Whether the records counted are within their limits.
     pub(super) fn check(&self, nic: NicId, share: Share) -> Result<(), TableFull> {
-        let (of_nic, of_network) = (self.of_nic(nic), self.of_share(share));
-        let left = self.limits.total.saturating_sub(self.records()).saturating_mul(FlowLimits::TIMES_FREE);
+        self.check_with(nic, share, 0)
+    }
+
+    /// The same with so many more flows of a NIC, whose other ends may be in its network.
+    pub(super) fn check_with(&self, nic: NicId, share: Share, flows: usize) -> Result<(), TableFull> {
+        let (of_nic, of_network) = (self.of_nic(nic) + flows, self.of_share(share) + 2 * flows);
+        let records = self.records() + 2 * flows;
+        let left = self.limits.total.saturating_sub(records).saturating_mul(FlowLimits::TIMES_FREE);
         if of_nic > self.limits.per_nic {
             Err(TableFull::Nic)
         } else if of_network >= left {

@@ -265,6 +265,19 @@ fn nsg_26_a_full_nic_refuses_new_flows_and_harms_no_other() {
 }
 
 #[test]
+fn nsg_26_flows_that_there_is_room_for_get_their_records_at_both_ends() {
+    for (per_nic, total, room) in [(10, 1_000, 10), (1_000, 400, 133)] {
+        let table = FlowTable::new(FlowLimits { per_nic, total });
+        let has_room = |flows| table.has_room(NicId(0), of_network(NicId(0), 240).share, flows);
+        assert!((0..=room).all(has_room) && !(room + 1..room + 50).any(has_room));
+        for port in 0..room as u16 {
+            [NicId(0), NicId(1)].map(|nic| admit(&table, nic, port, 240, at(0)).unwrap());
+        }
+        assert!(!has_room(1));
+    }
+}
+
+#[test]
 fn nsg_26_no_nic_takes_the_last_quarter() {
     let table = FlowTable::new(FlowLimits { per_nic: 1_000, total: 400 });
     let [first, second, other] = [NicId(0), NicId(1), NicId(2)];
