@@ -159,3 +159,58 @@ impl Said {
 fn packets(count: u32) -> String {
     counted(count, "packet")
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::test::tests::{Lab, network};
+
+    #[test]
+    fn a_change_may_lose_as_many_packets_as_the_test_allows() {
+        let said = |loss: u32, lost, broken| {
+            let test = format!("{{from: web, to: db, during: {{apply: other.yaml, loss: {loss}}}}}");
+            let Question::During(wanted) = network(&test).tests.remove(0).question else { panic!("{test}") };
+            let longest_gap = Duration::from_micros(41_900);
+            let said = Said::of_tally(&wanted, Tally { sent: 200, lost, longest_gap, broken });
+            (said.holds, said.text)
+        };
+        let text = |lost: u32| format!("{lost} of 200 packets lost, 41 ms the longest time without an answer");
+        for (loss, lost, holds) in [(0, 0, true), (0, 1, false), (3, 3, true), (3, 4, false)] {
+            assert_eq!(said(loss, lost, false), (holds, text(lost)));
+        }
+        assert_eq!(said(9, 1, true), (false, format!("{}; the connection broke", text(1))));
+    }
+
+    /// The lab gets the whole file; what it says against it is the test's answer.
+    #[test]
+    fn a_lab_that_does_not_take_the_file_says_why() {
+        let network = network("{from: web, to: db, during: apply other.yaml}");
+        let version = || Version {
+            input: Input::plain("text".to_owned(), "dir/other.yaml".to_owned()),
+            network: network.clone(),
+        };
+        let changer = Changer { start: version(), files: BTreeMap::new(), no_run: true };
+        let lab = Lab::answering(|number, request| {
+            let Request::Change(Change::Apply(apply)) = request else { panic!("{request:?}") };
+            assert_eq!((apply.text.as_str(), apply.file.as_str()), ("text", "dir/other.yaml"));
+            assert!(apply.no_run && apply.agreed && !apply.dry_run && !apply.sync);
+            match number {
+                0 => json!({"changed": {"lab": "lab", "applied": true, "generation": 2, "warnings": [], "restored": [],
+                                        "changes": [], "flows": []}}),
+                1 => json!({"refused": {"message": "not that", "help": null}}),
+                _ => json!("stopping"),
+            }
+        });
+        assert_eq!(changer.apply(&lab.record, &version()), Ok(()));
+        assert_eq!(changer.apply(&lab.record, &version()), Err("cannot apply dir/other.yaml: not that".to_owned()));
+        assert!(changer.apply(&lab.record, &version()).is_err(), "an answer to something else");
+        std::fs::remove_file(&lab.record.socket).unwrap();
+        let gone = changer.apply(&lab.record, &version()).unwrap_err();
+        assert!(gone.starts_with("cannot apply dir/other.yaml: "), "{gone}");
+    }
+}

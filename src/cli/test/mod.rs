@@ -17,6 +17,10 @@ mod tables;
 mod tap;
 mod without;
 
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests;
+
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -97,3 +97,74 @@ impl Said {
         Self { holds, fact: Some(text.clone()), text }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::cli::test::tests::network;
+    use crate::model::Question;
+
+    fn question(test: &str) -> Question {
+        network(test).tests.remove(0).question
+    }
+
+    #[test]
+    fn a_page_has_the_status_and_the_words_that_are_expected() {
+        let said = |wanted: &str, fetched: &Fetched| {
+            let Question::Http(wanted) = question(wanted) else { panic!("{wanted}") };
+            let Said { holds, text, fact } = Said::of_page(&wanted, fetched);
+            (holds, text, fact.unwrap())
+        };
+        let page = |status, body: &str| Fetched::Page { status, body: body.to_owned() };
+        let (plain, words) =
+            ("{from: web, http: 'http://db/'}", "{from: web, http: {url: 'http://db/', body: welcome}}");
+        let (arrives, not) = ("arrives".to_owned(), "does not arrive".to_owned());
+        for (wanted, fetched, holds, text, fact) in [
+            (plain, page(200, "anything"), true, "status 200", &arrives),
+            (plain, page(404, ""), false, "status 404", &arrives),
+            (
+                words,
+                page(200, "you are welcome"),
+                true,
+                "status 200 and a page that begins with `you are welcome`",
+                &arrives,
+            ),
+            (words, page(500, "welcome"), false, "status 500 and a page that begins with `welcome`", &arrives),
+            (words, page(200, "go"), false, "status 200 and a page that begins with `go`", &arrives),
+            (words, page(200, " \n"), false, "status 200 and an empty page", &arrives),
+            (plain, Fetched::Refused, false, "a refused connection: nothing listens there", &arrives),
+            (plain, Fetched::Silence, false, "no connection", &not),
+            (plain, Fetched::Failed("reset".to_owned()), false, "a connection, and no page: reset", &arrives),
+        ] {
+            assert_eq!(said(wanted, &fetched), (holds, text.to_owned(), fact.clone()), "{wanted} {fetched:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_has_the_records_that_are_expected_and_no_others() {
+        let said = |wanted: &str, records: &[&str]| {
+            let Question::Dns(wanted) = question(wanted) else { panic!("{wanted}") };
+            let records = records.iter().map(|record| (*record).to_owned()).collect();
+            let said = Said::of_name(&wanted, &Ok(Answer { code: "NXDOMAIN".to_owned(), records }));
+            assert_eq!(said.fact.as_ref(), Some(&said.text));
+            (said.holds, said.text)
+        };
+        let (any, two) = ("{on: web, dns: db}", "{on: web, dns: {name: db, answer: [10.0.2.5, 10.0.2.4]}}");
+        let none = "{on: web, dns: {name: db, absent: true}}";
+        for (wanted, records, holds, text) in [
+            (any, &["10.0.2.4"][..], true, "A 10.0.2.4"),
+            (any, &[], false, "no record (NXDOMAIN)"),
+            (two, &["10.0.2.4", "10.0.2.5"], true, "A 10.0.2.4, 10.0.2.5"),
+            (two, &["10.0.2.4"], false, "A 10.0.2.4"),
+            (two, &["10.0.2.4", "10.0.2.5", "10.0.2.6"], false, "A 10.0.2.4, 10.0.2.5, 10.0.2.6"),
+            (none, &[], true, "no record (NXDOMAIN)"),
+            (none, &["10.0.2.4"], false, "A 10.0.2.4"),
+        ] {
+            assert_eq!(said(wanted, records), (holds, text.to_owned()), "{wanted} {records:?}");
+        }
+        let Question::Dns(wanted) = question(any) else { panic!("{any}") };
+        let refused = Said::of_name(&wanted, &Err("no server answers".to_owned()));
+        assert_eq!((refused.holds, refused.text.as_str()), (false, "no server answers"));
+    }
+}

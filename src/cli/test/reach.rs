@@ -141,3 +141,90 @@ impl Session<'_> {
         tested.packets = observed.map(Packets::Observed);
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cli::test::tests::{met, network};
+    use crate::lab::traffic::{LastSeen, Outcome};
+
+    /// What packets did, in the words of a verdict, and what is worth a note.
+    #[test]
+    fn what_packets_did_is_compared_with_the_model() {
+        let network = network("{from: web, to: db, expect: reachable}, {from: web, to: 10.0.2.99, expect: blocked}");
+        let stop = AtomicBool::new(false);
+        let session = Session::of_model(&network, None, &stop);
+        let judged = |test: usize, guests: &[&str], change: &dyn Fn(&mut Outcome)| {
+            let case = &network.tests[test];
+            let query = Query::of(&network, case.ends().unwrap());
+            let mut forecast = session.model.forecast(&[query]).ok().unwrap().remove(0).unwrap();
+            forecast.guest_rules = guests.iter().map(|node| met(node)).collect();
+            let mut tested = Tested::foretold(&network, case, Ok(forecast), None);
+            let mut outcome = Outcome {
+                arrived: true,
+                elsewhere: false,
+                via: Some(Vec::new()),
+                via_return: Some(Vec::new()),
+                source_port: 1,
+                took: Duration::from_millis(7),
+                note: None,
+                last_seen: None,
+            };
+            change(&mut outcome);
+            session.judge((case, case.reach().unwrap()), &mut tested, Some(Ok(outcome)));
+            let Some(Packets::Observed(observed)) = &tested.packets else { panic!("nothing was seen") };
+            assert_eq!(tested.took, Duration::from_millis(7));
+            (observed.verdict, tested.message(), tested.notes)
+        };
+        assert_eq!(judged(0, &[], &|_| {}), (Verdict::Reachable, String::new(), vec![]));
+        let (verdict, message, _) = judged(0, &[], &|outcome| outcome.arrived = false);
+        assert_eq!(verdict, Verdict::Blocked);
+        assert!(message.contains("the model") && message.contains("blocked"), "{message}");
+        let (verdict, message, _) = judged(0, &[], &|outcome| outcome.elsewhere = true);
+        assert_eq!(verdict, Verdict::WrongHost);
+        assert!(!message.is_empty());
+        let unseen = "not every packet could be looked at: the way is the model's answer";
+        let (_, message, notes) =
+            judged(0, &[], &|outcome| (outcome.via, outcome.note) = (None, Some("a second try".to_owned())));
+        assert_eq!((message.as_str(), notes), ("", vec!["a second try".to_owned(), unseen.to_owned()]));
+        let (verdict, message, _) = judged(1, &[], &|outcome| outcome.arrived = false);
+        assert_eq!((verdict, message.as_str()), (Verdict::Blocked, ""));
+        // Behind a guest's own rules the packets' answer counts, and where they were lost is told.
+        let (_, message, _) = judged(0, &["db"], &|outcome| {
+            let text = "db saw it last".to_owned();
+            outcome.arrived = false;
+            outcome.last_seen = Some(LastSeen { at: None, sent_on: false, text });
+        });
+        assert!(message.contains("db saw it last"), "{message}");
+    }
+
+    /// An answer that nobody expects is waited for a shorter time.
+    #[test]
+    fn packets_are_waited_for_where_an_answer_is_expected() {
+        let network = network(
+            "{from: web, to: db, expect: reachable}, {from: web, to: db, expect: blocked}, {from: web, to: 10.0.2.99, expect: blocked}, \
+             {from: web, to: db, expect: blocked, packetsOnly: true}, {from: web/eth0, to: db, expect: reachable, timeout: 9s}",
+        );
+        let stop = AtomicBool::new(false);
+        let session = Session::of_model(&network, None, &stop);
+        let trials = network.tests.iter().map(|case| {
+            let query = Query::of(&network, case.ends().unwrap());
+            let forecast = session.model.forecast(&[query]).ok().unwrap().remove(0);
+            let tested = Tested::foretold(&network, case, forecast, None);
+            let trial = session.trial((case, case.reach().unwrap()), &tested).unwrap();
+            (trial.patience.as_secs(), trial.follow, trial.bind.map(|address| address.to_string()))
+        });
+        let wanted = [
+            (3, false, None),
+            (3, false, None),
+            (1, false, None),
+            (1, true, None),
+            (9, false, Some("10.0.1.4".to_owned())),
+        ];
+        assert_eq!(trials.collect::<Vec<_>>(), wanted);
+    }
+}

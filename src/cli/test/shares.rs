@@ -69,7 +69,7 @@ impl Session<'_> {
         let seen = || -> Result<Said, String> {
             let trial = self.trial_between(case, &wanted.ends, forecast.as_ref()?, true)?;
             let limit = case.conduct.timeout.unwrap_or(PATIENCE);
-            let look = |connections: &Connections| seen(lab, connections);
+            let look = |open: &Connections| seen(lab, &open.ports).map(|machines| (machines, open.failed));
             let looked = with_connections(lab, self.network, (&trial, wanted.count), limit, look);
             let (machines, failed) = looked.map_err(|error| error.to_string())??;
             let machines = counted.seen(machines);
@@ -101,14 +101,14 @@ impl Session<'_> {
     }
 }
 
-/// Machines that have a record of the connections, and how many were not made.
-fn seen(lab: &Record, connections: &Connections) -> Result<(Machines, usize), String> {
+/// Machines that have a record of a connection from one of these ports.
+fn seen(lab: &Record, ports: &[u16]) -> Result<Machines, String> {
     let filter = FlowFilter { protocol: Some("tcp".to_owned()), ..FlowFilter::default() };
     let (mut machines, mut from) = (Machines::new(), None);
     loop {
         match client::ask(&lab.socket, &Request::Flows { filter: filter.clone(), from }) {
             Ok(Response::Flows(page)) => {
-                let ours = page.flows.into_iter().filter(|row| is_one_of(&connections.ports, row));
+                let ours = page.flows.into_iter().filter(|row| is_one_of(ports, row));
                 machines.extend(ours.map(|row| row.node));
                 from = page.next;
             }
@@ -116,7 +116,7 @@ fn seen(lab: &Record, connections: &Connections) -> Result<(Machines, usize), St
             Err(error) => return Err(error.to_string()),
         }
         if from.is_none() {
-            return Ok((machines, connections.failed));
+            return Ok(machines);
         }
     }
 }
@@ -144,16 +144,77 @@ impl Said {
 mod tests {
     use super::*;
 
+    /// Backends where the address is a balancer's, machines on the way elsewhere, and of both those that the test names.
+    #[test]
+    fn what_counts_is_what_the_flows_are_shared_over() {
+        let machines = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Machines>();
+        let way = |to: &str, via: &str| Share { to: Some(to.to_owned()), via: vec![via.to_owned()] };
+        let shares = [way("b1", "n1"), way("b2", "n2")];
+        let met = machines(&["web", "n1", "n2", "b1", "b2"]);
+        for (over, backends, foretold, seen) in [
+            (&[][..], true, &["b1", "b2"][..], &["web", "b1", "b2"][..]),
+            (&[], false, &["n1", "n2"], &["n1", "n2", "b2"]),
+            (&["n1", "b2"], true, &["n1", "b2"], &["n1", "b2"]),
+            (&["n1", "b2"], false, &["n1", "b2"], &["n1", "b2"]),
+        ] {
+            let (over, ends, ways) = (machines(over), machines(&["web", "b1"]), machines(&["n1", "n2"]));
+            let counted = Counted { over, backends, ends, ways };
+            assert_eq!(counted.foretold(&shares), machines(foretold));
+            assert_eq!(counted.seen(met.clone()), machines(seen));
+        }
+    }
+
+    #[test]
+    fn flows_are_at_so_many_machines_or_more() {
+        let wanted = FlowsTest { at_least: 2, ..flows_test() };
+        let said = |names: &[&str]| {
+            let said = Said::of_shares(&wanted, &names.iter().map(|name| (*name).to_owned()).collect());
+            (said.holds, said.text)
+        };
+        assert_eq!(said(&[]), (false, "flows at no machine".to_owned()));
+        assert_eq!(said(&["a"]), (false, "flows at a alone".to_owned()));
+        assert_eq!(said(&["a", "b"]), (true, "flows at 2 machines: a, b".to_owned()));
+        assert_eq!(said(&["a", "b", "c"]), (true, "flows at 3 machines: a, b, c".to_owned()));
+    }
+
+    fn flows_test() -> FlowsTest {
+        let network = crate::cli::test::tests::network("{from: web, to: db, port: 80, flows: 1}");
+        match &network.tests[0].question {
+            crate::model::Question::Flows(test) => test.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Page by page, until there is none.
+    #[test]
+    fn all_pages_are_looked_at() {
+        let lab = crate::cli::test::tests::Lab::answering(|number, request| {
+            let Request::Flows { filter, from } = request else { panic!("{request:?}") };
+            assert_eq!(filter.protocol.as_deref(), Some("tcp"));
+            let next = [Some(7), Some(9), None].get(number).copied().flatten();
+            assert_eq!(*from, number.checked_sub(1).map(|before| [7, 9][before]));
+            let row = row(&format!("machine-{number}"), 7, "Inbound", "Established");
+            serde_json::json!({"flows": {"flows": [row], "next": next}})
+        });
+        let all = ["machine-0", "machine-1", "machine-2"].map(str::to_owned).into();
+        assert_eq!(seen(&lab.record, &[7]), Ok(all));
+        let other = crate::cli::test::tests::Lab::answering(|_, _| serde_json::json!("stopping"));
+        assert_eq!(seen(&other.record, &[7]), Err("the daemon lists no flows".to_owned()));
+    }
+
+    fn row(node: &str, port: u16, direction: &str, state: &str) -> serde_json::Value {
+        serde_json::json!({
+            "node": node, "nic": "eth0", "direction": direction, "protocol": "Tcp", "sourceAddress": "10.0.1.6",
+            "sourcePort": port, "destinationAddress": "10.0.1.4", "destinationPort": 8080, "state": state,
+            "access": "Allow", "ageSeconds": 1.0, "idleSeconds": 1.0, "packetsSent": 1, "bytesSent": 1,
+            "packetsReceived": 1, "bytesReceived": 1, "rules": [],
+        })
+    }
+
     #[test]
     fn an_earlier_connection_from_the_same_port_is_another() {
         let row = |port: u16, direction: &str, state: &str| -> FlowRow {
-            let row = serde_json::json!({
-                "node": "web", "nic": "eth0", "direction": direction, "protocol": "Tcp", "sourceAddress": "10.0.1.6",
-                "sourcePort": port, "destinationAddress": "10.0.1.4", "destinationPort": 8080, "state": state,
-                "access": "Allow", "ageSeconds": 1.0, "idleSeconds": 1.0, "packetsSent": 1, "bytesSent": 1,
-                "packetsReceived": 1, "bytesReceived": 1, "rules": [],
-            });
-            serde_json::from_value(row).unwrap()
+            serde_json::from_value(row("web", port, direction, state)).unwrap()
         };
         let rows = [
             row(7, "Inbound", "Established"),

@@ -27,12 +27,7 @@ impl Session<'_> {
         let expected = below.into_iter().chain(p99).collect::<Vec<_>>().join(", ");
         let forecast = self.foretell(&wanted.ends, tested)?;
         let model = Foretold::reaching(&forecast, case.packets_only);
-        let said = |measured: RoundTrips| {
-            let RoundTrips { median, p99, count, .. } = measured;
-            let holds = wanted.below.is_none_or(|limit| median < limit) && wanted.p99.is_none_or(|limit| p99 <= limit);
-            let text = format!("{}, 1 of 100 above {}", millis(median), millis(p99));
-            Said { holds: holds && count > 0, text, fact: Some(reached(true)) }
-        };
+        let said = |measured| Said::of_round_trips(wanted, measured);
         let seen = self.measured(&model, &forecast, |course| course.round_trips(SPAN).map(said));
         Ok(Answers { expected, model, seen })
     }
@@ -46,10 +41,7 @@ impl Session<'_> {
         let expected = format!("more than {}", wanted.above);
         let forecast = self.foretell(&wanted.ends, tested)?;
         let model = Foretold::reaching(&forecast, case.packets_only);
-        let said = |transfer: Transfer| {
-            let rate = rate(transfer);
-            Said { holds: rate > wanted.above, text: rate.to_string(), fact: Some(reached(true)) }
-        };
+        let said = |transfer| Said::of_transfer(wanted, transfer);
         let seen = self.measured(&model, &forecast, |course| course.tcp(1, SPAN).map(said));
         Ok(Answers { expected, model, seen })
     }
@@ -82,6 +74,20 @@ impl Session<'_> {
     }
 }
 
+impl Said {
+    fn of_round_trips(wanted: &LatencyTest, measured: RoundTrips) -> Self {
+        let RoundTrips { median, p99, count, .. } = measured;
+        let holds = wanted.below.is_none_or(|limit| median < limit) && wanted.p99.is_none_or(|limit| p99 <= limit);
+        let text = format!("{}, 1 of 100 above {}", millis(median), millis(p99));
+        Self { holds: holds && count > 0, text, fact: Some(reached(true)) }
+    }
+
+    fn of_transfer(wanted: &ThroughputTest, transfer: Transfer) -> Self {
+        let rate = rate(transfer);
+        Self { holds: rate > wanted.above, text: rate.to_string(), fact: Some(reached(true)) }
+    }
+}
+
 fn rate(Transfer { bytes, took }: Transfer) -> BitRate {
     let micros = took.as_micros().max(1);
     BitRate(u64::try_from(u128::from(bytes) * 8_000_000 / micros).unwrap_or(u64::MAX))
@@ -89,4 +95,50 @@ fn rate(Transfer { bytes, took }: Transfer) -> BitRate {
 
 fn millis(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::test::tests::network;
+    use crate::model::Question;
+
+    #[test]
+    fn a_latency_is_below_its_limit_and_one_of_a_hundred_at_its_own() {
+        let said = |test: &str, (median, p99, count): (u64, u64, usize)| {
+            let test = format!("{{from: web, to: db, latency: {test}}}");
+            let Question::Latency(wanted) = network(&test).tests.remove(0).question else { panic!("{test}") };
+            let (median, p99) = (Duration::from_micros(median), Duration::from_micros(p99));
+            let said = Said::of_round_trips(&wanted, RoundTrips { count, lost: 0, median, p99 });
+            assert_eq!(said.fact, Some(reached(true)));
+            (said.holds, said.text)
+        };
+        let both = "{below: 5ms, p99: 20ms}";
+        for (wanted, measured, holds, text) in [
+            ("5ms", (4990, 99_000, 10), true, "4.99 ms, 1 of 100 above 99.00 ms"),
+            ("5ms", (5000, 5000, 10), false, "5.00 ms, 1 of 100 above 5.00 ms"),
+            (both, (1000, 20_000, 10), true, "1.00 ms, 1 of 100 above 20.00 ms"),
+            (both, (1000, 20_010, 10), false, "1.00 ms, 1 of 100 above 20.01 ms"),
+            (both, (6000, 7000, 10), false, "6.00 ms, 1 of 100 above 7.00 ms"),
+            (both, (0, 0, 0), false, "0.00 ms, 1 of 100 above 0.00 ms"),
+        ] {
+            assert_eq!(said(wanted, measured), (holds, text.to_owned()), "{wanted} {measured:?}");
+        }
+    }
+
+    #[test]
+    fn a_throughput_is_above_its_limit() {
+        let Question::Throughput(wanted) = network("{from: web, to: db, throughput: 8Mbit/s}").tests.remove(0).question
+        else {
+            panic!("another test")
+        };
+        let said = |bytes, millis| {
+            let said = Said::of_transfer(&wanted, Transfer { bytes, took: Duration::from_millis(millis) });
+            (said.holds, said.text)
+        };
+        assert_eq!(said(1_000_000, 1000), (false, wanted.above.to_string()), "exactly as much");
+        assert!(said(1_000_001, 1000).0 && !said(2_000_000, 2001).0);
+        // What took no time at all is no division by zero.
+        assert!(said(2, 0).0 && !said(0, 0).0);
+    }
 }

@@ -199,3 +199,110 @@ fn private_name(name: &str) -> String {
     let room = LONGEST_NAME - suffix.len();
     format!("{}{suffix}", &name[..name.len().min(room)])
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cli::test::tests::{Lab, network};
+    use crate::config;
+
+    /// A stage that is somebody's lab, and how often it was asked until it was ready.
+    fn asked(stop: bool, answer: impl Fn(usize, &Request) -> Value + Send + Sync + 'static) -> usize {
+        let lab = Lab::answering(answer);
+        Stage::running(lab.record.clone()).wait_for_backends(&AtomicBool::new(stop)).ok().unwrap();
+        lab.asked()
+    }
+
+    #[test]
+    fn each_balancing_rule_is_waited_for_until_it_has_a_backend() {
+        let row = |balancer: &str, rule: &str, eligible: bool| {
+            json!({"loadBalancer": balancer, "rule": rule, "frontend": "f", "backendPool": "p", "backend": "web/eth0",
+                   "address": "10.0.1.4", "health": "Up", "reason": "", "eligible": eligible})
+        };
+        let rows = move |number: usize| match number {
+            0 => json!([row("a", "x", false), row("a", "y", true), row("b", "x", true)]),
+            1 => json!([row("a", "x", true), row("a", "y", true), row("b", "x", false)]),
+            _ => json!([row("a", "x", false), row("a", "x", true), row("a", "y", true), row("b", "x", true)]),
+        };
+        let began = Instant::now();
+        assert_eq!(asked(false, move |number, _| json!({"loadBalancers": rows(number)})), 3);
+        assert_eq!(asked(false, |_, _| json!({"loadBalancers": []})), 1);
+        assert!(began.elapsed() < STARTING);
+        assert_eq!(asked(true, |_, _| json!({"loadBalancers": []})), 0);
+        // A backend that never comes up is no reason to wait for ever.
+        assert!(asked(false, move |_, _| json!({"loadBalancers": [row("a", "x", false)]})) > 1);
+        assert!(began.elapsed() >= STARTING);
+    }
+
+    fn peer(state: &str) -> Value {
+        json!({"node": "gw", "connection": "c", "localAddress": "10.0.0.1", "neighbor": "10.0.0.2", "asn": 1, "state": state,
+               "connectedDuration": "0", "routesReceived": 0, "messagesSent": null, "messagesReceived": null})
+    }
+
+    fn route(network: &str) -> Value {
+        json!({"node": "gw", "localAddress": "10.0.0.1", "network": network, "nextHop": null, "sourcePeer": "10.0.0.2",
+               "origin": "EBgp", "asPath": "1", "weight": 0})
+    }
+
+    #[test]
+    fn routers_are_waited_for_until_they_are_connected_and_have_no_news() {
+        let asked = |states: &'static [&'static str], routes: &'static [&'static str]| {
+            let round = move |number: usize, of: &'static [&'static str]| of[(number / 2).min(of.len() - 1)];
+            let lab = Lab::answering(move |number, request| match request {
+                Request::Bgp(question) if question.what == BgpTopic::Peers => {
+                    let state = round(number, states);
+                    if state.is_empty() {
+                        json!({"bgpPeers": []})
+                    } else {
+                        json!({"bgpPeers": [peer(state), peer("Connected")]})
+                    }
+                }
+                _ => json!({"bgpRoutes": [route(round(number, routes))]}),
+            });
+            wait_for_routes(&lab.record, &network(""), &AtomicBool::new(false)).ok().unwrap();
+            lab.asked()
+        };
+        assert_eq!(asked(&["Connected"], &["10.1.0.0/16"]), 4, "the same twice");
+        assert_eq!(asked(&["Unknown"], &["10.1.0.0/16"]), 4, "a user's own router does not say how it is");
+        assert_eq!(asked(&["Connected"], &["10.1.0.0/16", "10.2.0.0/16"]), 6);
+        assert_eq!(asked(&["Connecting", "Connecting", "Connected"], &["10.1.0.0/16"]), 6);
+        assert_eq!(asked(&[""], &["10.1.0.0/16"]), 1, "there are none");
+    }
+
+    #[test]
+    fn a_copy_has_a_name_of_its_own_that_is_not_too_long() {
+        let process = format!("-test-{}", std::process::id());
+        assert_eq!(private_name("short"), format!("short{process}"));
+        let long = private_name(&"x".repeat(LONGEST_NAME));
+        assert_eq!(long.len(), LONGEST_NAME);
+        assert!(long.ends_with(&process) && long.starts_with("xxx"));
+        let fits = "x".repeat(LONGEST_NAME - process.len());
+        assert_eq!(private_name(&fits), format!("{fits}{process}"));
+    }
+
+    #[test]
+    fn a_router_of_the_users_own_is_given_more_time() {
+        let text = |own: &str, run: &str| {
+            format!(
+                "name: lab\nvirtualNetworks:\n  - {{name: v, location: westeurope, addressSpace: [10.0.0.0/16], subnets: [\
+                 {{name: RouteServerSubnet, addressPrefix: 10.0.1.0/26}}, {{name: s, addressPrefix: 10.0.2.0/24}}]}}\n\
+                 publicIPAddresses: [{{name: ip, sku: Standard}}]\n\
+                 routeServers: [{{name: rs, virtualNetwork: v, publicIPAddress: ip, bgpConnections: [{{name: nva, peerAsn: 65001, \
+                 peerIp: 10.0.2.4}}]}}]\n\
+                 virtualMachines: [{{name: nva, networkInterfaces: [{{subnet: v/s, privateIPAddress: {own}}}]{run}}}]\n"
+            )
+        };
+        let foreign = |own: &str, run: &str| {
+            let text = text(own, run);
+            let loaded =
+                config::load(&text, "lab.yaml").unwrap_or_else(|errors| panic!("{}", errors.render(&text, "", false)));
+            has_routers_of_others(&loaded.network)
+        };
+        assert!(foreign("10.0.2.4", ", run: [bird, -f]"));
+        assert!(!foreign("10.0.2.5", ", run: [bird, -f]"), "another machine has that address");
+        assert!(!foreign("10.0.2.4", ""), "its router is ours");
+    }
+}

@@ -82,3 +82,99 @@ impl Link {
         alerts.chain(failed)
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn row<T: DeserializeOwned>(base: &Value, changes: &Value) -> T {
+        let mut row = base.clone();
+        row.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        serde_json::from_value(row).unwrap()
+    }
+
+    /// What it is, its name, whether it is up, and why not.
+    fn told(links: impl IntoIterator<Item = Link>) -> Vec<String> {
+        links
+            .into_iter()
+            .map(|link| if link.up { format!("{} {}", link.kind, link.name) } else { link.sentence() })
+            .collect()
+    }
+
+    #[test]
+    fn a_connection_is_a_tunnel_unless_it_leads_to_a_circuit() {
+        let base = json!({"name": "c", "virtualNetworkGateway": "gw", "remote": "site", "connectionType": "IPsec", "enableBgp": true,
+                          "connectionStatus": "Connected"});
+        let of = |changes| told([Link::of_connection(&row(&base, &changes))]).remove(0);
+        assert_eq!(of(json!({})), "tunnel c");
+        assert_eq!(of(json!({"connectionType": "ExpressRoute"})), "connection c");
+        let down = json!({"connectionStatus": "NotConnected", "reason": "no key"});
+        assert_eq!(of(down), "tunnel c is down: no key");
+    }
+
+    #[test]
+    fn a_circuit_has_its_links_and_its_global_reach() {
+        let link =
+            |name: &str, up: bool| json!({"name": name, "side": name, "up": up, "reason": (!up).then_some("cut")});
+        let reach = |name: &str, status: &str| json!({"name": name, "peer": "p", "circuitConnectionStatus": status});
+        let circuit: CircuitRow = serde_json::from_value(json!({
+            "name": "er", "serviceProviderProvisioningState": "Provisioned", "state": "Enabled", "authorizations": [],
+            "links": [link("primary", true), link("secondary", false)],
+            "connections": [reach("near", "Connected"), reach("far", "Disconnected")],
+        }))
+        .unwrap();
+        let wanted = [
+            "circuit link er/primary",
+            "circuit link er/secondary is down: cut",
+            "Global Reach er/near",
+            "Global Reach er/far is down",
+        ];
+        assert_eq!(told(Link::of_circuit(&circuit)), wanted);
+    }
+
+    #[test]
+    fn a_session_is_up_once_it_is_connected() {
+        let base = json!({"node": "gw", "connection": "c", "localAddress": "10.0.0.1", "neighbor": "10.0.0.2", "asn": 1,
+                          "state": "Connected", "connectedDuration": "0", "routesReceived": 0, "messagesSent": null,
+                          "messagesReceived": null});
+        let of = |changes| told([Link::of_session(&row(&base, &changes))]).remove(0);
+        assert_eq!(of(json!({})), "BGP session gw to 10.0.0.2");
+        assert_eq!(of(json!({"state": "Connecting"})), "BGP session gw to 10.0.0.2 is down");
+        assert_eq!(of(json!({"state": "Idle", "lastError": "refused"})), "BGP session gw to 10.0.0.2 is down: refused");
+    }
+
+    #[test]
+    fn a_backend_is_down_where_its_probe_says_so() {
+        let base = json!({"loadBalancer": "lb", "rule": "r", "frontend": "f", "backendPool": "p", "backend": "web/eth0",
+                          "address": "10.0.1.4", "probe": "alive", "health": "Up", "reason": "answered", "eligible": true});
+        let link = Link::of_backend(&row(&base, &json!({}))).unwrap();
+        assert_eq!(
+            (link.up, link.why.as_str(), link.node.as_deref()),
+            (true, "", Some("web")),
+            "no reason for what is well"
+        );
+        let down = row(&base, &json!({"health": "Down", "reason": "refused"}));
+        assert_eq!(told(Link::of_backend(&down)), ["probe lb/alive of web/eth0 is down: refused"]);
+        assert_eq!(Link::of_backend(&row(&base, &json!({"probe": null, "health": "Down"}))), None);
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_lab_is_down() {
+        let program = |failed: bool, ended: Option<&str>| json!({"node": "web", "command": "nginx", "ended": ended, "failed": failed, "log": "/l"});
+        let status: Status = serde_json::from_value(json!({
+            "name": "lab", "file": "f", "pid": 1, "uptimeSeconds": 1, "generation": 1, "workers": 1, "offload": "tcp", "flows": 0,
+            "alerts": ["a worker has ended"], "nodes": [],
+            "programs": [program(false, None), program(true, Some("exit code 1")), program(false, Some("exit code 0"))],
+        })).unwrap();
+        let links: Vec<_> = Link::of_lab(&status).collect();
+        assert_eq!(links.iter().map(|link| link.node.as_deref()).collect::<Vec<_>>(), [None, Some("web")]);
+        assert_eq!(
+            told(links),
+            ["router lab is down: a worker has ended", "program nginx of web is down: exit code 1"]
+        );
+    }
+}

@@ -213,3 +213,28 @@ fn peerings_are_synced_and_removed_by_their_names() {
         assert_eq!(lab.asked(), [Request::Change(change)]);
     }
 }
+
+/// What runs in the lab already needs no other consent; what is new does, and nothing is asked of the lab before.
+#[test]
+fn code_that_a_lab_runs_needs_no_second_consent() {
+    let (lab, file) = applying(|_| changed(|_| {}));
+    let running = |command: &str| FILE.replace("{name: web,", &format!("{{name: web, run: [{command}],"));
+    fs::write(&file, running("'true'")).unwrap();
+    let refused = lab.run(&format!("apply {file}"));
+    let help = format!(
+        "error: {file} runs code in web: that needs your consent\n\
+         help: `--allow-run` runs it, `--no-run` leaves it out, `vnet trust {file}` records your consent\n"
+    );
+    assert_eq!((refused.code, refused.stdout.as_str(), refused.stderr), (2, "", help));
+    assert_eq!(lab.asked(), []);
+    for option in ["--allow-run", "--no-run"] {
+        assert_eq!(lab.run(&format!("apply {option} {file}")).code, 0, "{option}");
+        let asked = lab.asked();
+        let [Request::Change(Change::Apply(apply))] = &asked[..] else { panic!("{asked:?}") };
+        assert_eq!(apply.no_run, option == "--no-run");
+    }
+    lab.write("lab", "applied.yaml", &running("'true'"));
+    assert_eq!(lab.run(&format!("apply {file}")).code, 0);
+    fs::write(&file, running("'false'")).unwrap();
+    assert_eq!(lab.run(&format!("apply {file}")).code, 2, "another program");
+}

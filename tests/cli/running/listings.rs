@@ -318,3 +318,38 @@ fn a_wrong_answer_is_told() {
         assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (code, "", stderr), "{line}");
     }
 }
+
+/// Of a machine's rules those without a hit are left; default rules are not there to be used.
+#[test]
+fn unused_rules_are_those_of_the_user_without_a_hit() {
+    let rule = |name: &str, hits: u64| {
+        json!({"name": name, "direction": "Inbound", "priority": 100, "access": "Allow", "protocol": "Tcp", "hits": hits,
+               "sourceAddressPrefixes": ["0.0.0.0/0"], "sourcePortRanges": ["0-65535"],
+               "destinationAddressPrefixes": ["10.0.0.0/16"], "destinationPortRanges": ["80-80", "90-99"]})
+    };
+    let group = move |name: &str, hits: u64| {
+        json!({"networkSecurityGroup": {"id": name}, "association": {"subnet": {"id": "v/s"}}, "tagMap": {},
+               "effectiveSecurityRules": [rule("securityRules/a", hits), rule("securityRules/b", 5), rule("defaultSecurityRules/c", 0)]})
+    };
+    let lab = |hits: u64| {
+        Lab::start(move |request| match request {
+            Request::Rules { target } if target == "web" => {
+                once(json!({"rules": [group("one", hits), group("two", 1)]}))
+            }
+            Request::UnusedRules => {
+                once(json!({"unusedRules": [{"owner": "one", "direction": "Outbound", "name": "securityRules/x"}]}))
+            }
+            Request::Rules { .. } => once(json!({"rules": []})),
+            Request::Status => once(status(|_| {})),
+            other => refused(other),
+        })
+    };
+    let row = "NSG one on subnet v/s\tInbound\t100\tsecurityRules/a\tAllow\tTcp\t*\t*\t10.0.0.0/16\t80 90-99\t0\n";
+    assert_eq!(lab(0).prints("rules web --unused -o tsv"), row);
+    assert_eq!(lab(0).prints("rules web -o tsv").lines().count(), 6);
+    assert_eq!(lab(1).prints("rules web --unused"), "no rule is unused\n");
+    let stopped = lab(0).run("rules idle/eth0");
+    assert_eq!((stopped.code, stopped.stdout.as_str()), (0, "no NSG and no admin rules: everything is allowed\n"));
+    assert_eq!(stopped.stderr, "note: machine idle is stopped: Azure answers for machines that run\n");
+    assert_eq!(lab(0).prints("rules --unused -o tsv"), "one\tOutbound\tsecurityRules/x\n");
+}
