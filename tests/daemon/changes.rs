@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 
+use vnet::daemon::api::protocol::{FlowFilter, Request, Response};
+use vnet::daemon::engine::Engine;
 use vnet::model::Learned;
+use vnet::sys::tun::{OffloadSupport, Tun};
 
-use crate::{CLIENT, LAB, Lab, guest, network, received};
+use crate::{CLIENT, LAB, Lab, SERVER, eventually, guest, network, received};
 
 /// What was learned is in the next tables; it outlives a change that was prepared before, and what did not change makes none.
 #[test]
@@ -42,4 +45,98 @@ fn what_is_learned_is_published_and_outlives_a_change() {
     lab.send(CLIENT, ("10.0.1.4:1", "10.0.2.5:53"), b"to the new one");
     assert_eq!(received(&guest), b"to the new one");
     lab.exchange(1001, b"still there");
+}
+
+/// Threads and devices are made with these.
+#[test]
+fn what_a_lab_was_made_with_cannot_change() {
+    let lab = Lab::start();
+    for (property, value) in [
+        ("workers", "2"),
+        ("offload", "false"),
+        ("udpSegmentation", "false"),
+        ("device", "veth"),
+        ("mtu", "1400"),
+        ("platformServices", "true"),
+        ("flowsPerNic", "1000"),
+    ] {
+        let (head, rest) = LAB.split_once("emulation: {workers: 1, platformServices: false, ").unwrap();
+        let other = |one: &str, value: &str| if one == property { String::new() } else { format!("{one}: {value}, ") };
+        let fixed = [other("workers", "1"), other("platformServices", "false")].concat();
+        let text = format!("{head}emulation: {{{property}: {value}, {fixed}{rest}");
+        let refused = lab.engine.prepare(network(&text)).unwrap_err();
+        assert_eq!(refused.to_string(), format!("emulation.{property} cannot change while the lab runs"));
+    }
+    let same = lab.engine.prepare(network(&LAB.replace("flowLogRecordSeconds: 1", "flowLogRecordSeconds: 2")));
+    assert!(same.is_ok(), "this is no matter of threads or devices");
+}
+
+/// Two changes that were prepared at the same time: the second knows another network than it replaces.
+#[test]
+fn a_change_is_made_to_the_network_that_it_was_prepared_for() {
+    let lab = Lab::start();
+    let [first, second] = [LAB, LAB].map(|text| lab.engine.prepare(network(text)).unwrap());
+    lab.engine.publish(first, HashMap::new()).unwrap();
+    let generation = lab.engine.published().generation();
+    let refused = lab.engine.publish(second, HashMap::new()).unwrap_err();
+    assert_eq!(refused.to_string(), "the network changed while this change was being prepared");
+    assert_eq!(lab.engine.published().generation(), generation);
+}
+
+/// A device that is let go gets nothing, and the next change asks for another one; the others go on.
+#[test]
+fn a_device_that_is_gone_is_missing_until_a_change_brings_another() {
+    let lab = Lab::start();
+    let engine = &lab.engine;
+    let server = engine.network().attachments()[SERVER];
+    engine.disconnect(&[server]);
+    eventually(|| !engine.counters().ports[SERVER].alive);
+    lab.send(CLIENT, ("10.0.1.4:1000", "10.0.2.4:53"), b"lost");
+    lab.settle(1);
+    let ports = engine.counters().ports;
+    assert_eq!((ports[CLIENT].dropped(), ports[SERVER].tx_packets, ports[CLIENT].alive), (1, 0, true));
+    let next = engine.prepare(network(LAB)).unwrap();
+    assert_eq!((&next.missing[..], &next.restored[..]), (&[server][..], &[server][..]));
+    let (tun, guest) = guest();
+    engine.publish(next, HashMap::from([(server, (tun, None))])).unwrap();
+    lab.send(CLIENT, ("10.0.1.4:1000", "10.0.2.4:53"), b"again");
+    assert_eq!(received(&guest), b"again");
+    assert!(engine.counters().ports[SERVER].alive);
+    // A machine that is new has no device to bring back.
+    let more = LAB.replace("flowLogs:", "  - {name: more, networkInterfaces: [{subnet: v/clients}]}\nflowLogs:");
+    let next = engine.prepare(network(&more)).unwrap();
+    assert_eq!((next.missing.len(), next.restored.len()), (1, 0));
+}
+
+#[test]
+fn an_engine_needs_a_device_for_each_attachment() {
+    let network = network(LAB);
+    let count = network.attachments().len();
+    let start = |tuns: Vec<Tun>| Engine::start(network.clone(), tuns, Learned::default()).map(drop);
+    let few = start((1..count).map(|_| guest().0).collect()).unwrap_err();
+    assert_eq!(few.to_string(), format!("{} TUNs for {count} attachments", count - 1));
+    let mut tuns: Vec<_> = (0..count).map(|_| guest().0).collect();
+    tuns[2].offload = OffloadSupport::Tcp;
+    assert_eq!(start(tuns).unwrap_err().to_string(), "TUN 2 has offload Tcp, the others Some(TcpUdp)");
+    let mut tuns: Vec<_> = (0..count).map(|_| guest().0).collect();
+    tuns[1].queues.clear();
+    assert_eq!(start(tuns).unwrap_err().to_string(), "TUN 1 has no queue");
+}
+
+/// Rules that records still name keep their names though their group has changed.
+#[test]
+fn a_record_keeps_the_name_of_a_rule_that_has_gone() {
+    let lab = Lab::start();
+    let named = LAB.replace("access: Deny, protocol: Udp", "access: Allow, protocol: Udp").replace("'9'}", "'53'}");
+    let apply = |text: &str| lab.engine.publish(lab.engine.prepare(network(text)).unwrap(), HashMap::new()).unwrap();
+    apply(&named);
+    lab.exchange(1000, b"by the rule");
+    apply(&named.replace("{name: no, ", "{name: other, "));
+    let rules = || match lab.ask(&Request::Flows { filter: FlowFilter::default(), from: None }) {
+        Response::Flows(page) => page.flows.into_iter().flat_map(|row| row.rules).collect::<Vec<_>>().join(" "),
+        other => panic!("{other:?}"),
+    };
+    assert!(rules().contains("securityRules/no"), "{}", rules());
+    lab.exchange(2000, b"by the other");
+    assert!(rules().contains("securityRules/no") && rules().contains("securityRules/other"), "{}", rules());
 }

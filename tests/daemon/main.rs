@@ -3,10 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod captures;
 mod changes;
+mod events;
+mod far_ends;
 mod flow_logs;
 mod following;
 mod listings;
+mod outages;
 mod routers;
 
 use std::collections::HashMap;
@@ -90,7 +94,11 @@ struct Lab {
 
 impl Lab {
     fn start() -> Self {
-        let network = network(LAB);
+        Self::start_with(LAB)
+    }
+
+    fn start_with(text: &str) -> Self {
+        let network = network(text);
         let (tuns, guests) = network.attachments().iter().map(|_| guest()).unzip();
         let engine = Arc::new(Engine::start(network, tuns, Learned::default()).unwrap());
         let (events, logger) = (Arc::new(EventLog::default()), FlowLogger::start(Arc::clone(&engine)).unwrap());
@@ -159,6 +167,7 @@ fn guest() -> (Tun, UnixDatagram) {
 }
 
 /// The payload of the next datagram that a guest gets.
+#[track_caller]
 fn received(guest: &UnixDatagram) -> Vec<u8> {
     let mut frame = [0; 2000];
     let len = guest.recv(&mut frame).unwrap();

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use vnet::bgp::topology::PeerState;
 use vnet::daemon::engine::Engine;
 use vnet::daemon::events::{EventLog, Happening};
-use vnet::daemon::routers::{NodeNamespace, Routers};
-use vnet::model::{Learned, Network};
+use vnet::daemon::routers::{NodeNamespace, Routers, SilentEnd, SilentLink};
+use vnet::model::{Learned, Network, Side};
 use vnet::sys::caps::{self, CapabilitySet};
 use vnet::sys::netlink::Netlink;
-use vnet::sys::netns::Netns;
+use vnet::sys::netns::{self, Netns};
 
 use crate::{eventually, guest, network};
 
@@ -199,4 +200,71 @@ fn a_router_without_a_place_is_named() {
     assert_eq!(complaints, ["site does not speak BGP: it is gone"]);
     let peers = lab.routers.peers(None).unwrap();
     assert_eq!(peers.iter().map(|row| row.node.as_str()).collect::<Vec<_>>(), ["gw"]);
+}
+
+const CIRCUIT: &str = "
+name: lab
+emulation: {workers: 1, platformServices: false}
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.80.0.0/16]
+    subnets: [{name: GatewaySubnet, addressPrefix: 10.80.255.0/27}, {name: s, addressPrefix: 10.80.1.0/24}]
+publicIPAddresses: [{name: ip, sku: Standard}]
+virtualNetworkGateways: [{name: er, gatewayType: ExpressRoute, virtualNetwork: v, publicIPAddress: ip}]
+expressRouteCircuits:
+  - {name: c, peerings: [{peeringType: AzurePrivatePeering, peerASN: 65010, primaryPeerAddressPrefix: 172.30.0.0/30,
+     secondaryPeerAddressPrefix: 172.30.0.4/30, vlanId: 10}]}
+connections: [{name: hub-c, connectionType: ExpressRoute, virtualNetworkGateway1: er, peer: c}]
+sites: [{name: dc, expressRouteCircuits: [c], addressSpace: [192.168.1.0/24], addresses: [192.168.1.10]}]
+virtualMachines: [{name: web, networkInterfaces: [{subnet: v/s}]}]
+";
+
+/// A customer without BGP has the routes that Azure tells it of in its kernel: with their link, and no longer.
+#[test]
+fn er_02_a_silent_customer_is_told_what_its_link_leads_to() {
+    if !caps::has(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN) {
+        return;
+    }
+    let network = network(CIRCUIT);
+    let tuns = network.attachments().iter().map(|_| guest().0).collect();
+    let engine = Arc::new(Engine::start(network, tuns, Learned::default()).unwrap());
+    let routers = Routers::new(Arc::clone(&engine), Arc::default());
+    let places = Places::new();
+    let identity = places.site.run(|| netns::identity(Path::new(netns::CURRENT))).unwrap();
+    let link = |device: &str, side, metric| {
+        let end = SilentEnd::Link { circuit: "c".to_owned(), side };
+        let place = NodeNamespace { identity, ..places.of("site").unwrap() };
+        SilentLink { end, place, device: device.to_owned(), metric }
+    };
+    let metrics = || {
+        let ip = || std::process::Command::new("ip").args(["route", "show", "dev", "right"]).output().unwrap().stdout;
+        let text = String::from_utf8(places.site.run(ip).unwrap()).unwrap();
+        let told = text.lines().filter(|line| line.starts_with("10.80.0.0/16"));
+        told.filter_map(|line| line.split(" metric ").nth(1)?.trim().parse::<u32>().ok()).collect::<Vec<_>>()
+    };
+    let primary = || link("right", Side::Primary, 100);
+    assert_eq!((routers.tell_silent(vec![primary()]), metrics()), (vec![], vec![100]));
+    assert_eq!((routers.tell_silent(vec![primary()]), metrics()), (vec![], vec![100]), "the same again");
+    assert_eq!((routers.tell_silent(vec![link("right", Side::Primary, 200)]), metrics()), (vec![], vec![200]));
+    let fail = |down: bool| {
+        engine.learn(|learned| {
+            if down {
+                learned.down.insert("c-primary".to_owned())
+            } else {
+                learned.down.remove("c-primary")
+            };
+        })
+    };
+    assert!(fail(true));
+    assert_eq!((routers.tell_silent(vec![primary()]), metrics()), (vec![], vec![]), "the link is down");
+    assert_eq!((routers.tell_silent(vec![link("right", Side::Secondary, 7)]), metrics()), (vec![], vec![7]));
+    assert!(fail(false));
+    let complaints = routers.tell_silent(vec![primary(), link("none", Side::Secondary, 1)]);
+    assert!(complaints.len() == 1 && complaints[0].starts_with("none of c does not have the routes"), "{complaints:?}");
+    assert_eq!(metrics(), [100]);
+    let unknown = SilentLink { end: SilentEnd::Client("nobody".to_owned()), ..primary() };
+    assert_eq!((routers.tell_silent(vec![unknown]), metrics()), (vec![], vec![]));
+    assert_eq!((routers.tell_silent(vec![primary()]), metrics()), (vec![], vec![100]));
+    assert_eq!((routers.tell_silent(Vec::new()), metrics()), (vec![], vec![]), "nothing is left behind");
 }

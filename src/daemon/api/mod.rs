@@ -408,7 +408,6 @@ impl LabFacts {
     }
 }
 
-/// Machines that do not run: they have no namespace.
 /// Those in front of an interface of a machine.
 fn public_addresses(network: &Network, attachment: Attachment) -> Vec<IpAddr> {
     match attachment {
@@ -417,6 +416,7 @@ fn public_addresses(network: &Network, attachment: Attachment) -> Vec<IpAddr> {
     }
 }
 
+/// Machines that do not run: they have no namespace.
 fn stopped(network: &Network) -> impl Iterator<Item = Node> {
     let machines = network.virtual_machines.iter().filter(|vm| vm.power_state == PowerState::Stopped);
     machines.map(|vm| {
