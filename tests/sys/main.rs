@@ -3,8 +3,10 @@
 
 mod devices;
 mod filters;
+mod namespaces;
 mod pings;
 mod processes;
+mod sandboxes;
 mod tuns;
 
 use std::process::Command;

@@ -6,7 +6,7 @@ use std::net::UdpSocket;
 use vnet::sys::netlink::Netlink;
 use vnet::sys::tun::{Framing, OffloadSupport, Tun};
 
-use super::{inside, ip};
+use super::{inside, ip, run};
 
 /// Makes the device usable, with an address of its own.
 fn begin(name: &str) {
@@ -70,5 +70,43 @@ fn a_flow_has_one_queue_and_flows_have_all() {
             *flows.entry(queue).or_default() += 1;
         }
         assert!(flows.len() == 2 && flows.values().all(|count| *count > 8), "{flows:?}");
+    });
+}
+
+/// What somebody made to stay keeps its queues and its address, and is there when we have gone.
+#[test]
+fn a_device_that_was_made_to_stay_is_joined_as_it_is() {
+    inside(|_| {
+        run("ip tuntap add dev one mode tun");
+        run("ip tuntap add dev many mode tun multi_queue");
+        run("ip tuntap add dev tap mode tap multi_queue");
+        let address = ip("link show tap")[0]["address"].as_str().unwrap().to_owned();
+        let one = Tun::open("one", 2, OffloadSupport::Off).unwrap();
+        let many = Tun::open("many", 3, OffloadSupport::Off).unwrap();
+        assert_eq!((one.queues.len(), many.queues.len()), (1, 3));
+        let tap = Tun::open_tap("tap", Some([2, 0, 0, 0, 0, 7]), 2, OffloadSupport::Off).unwrap();
+        let Framing::Ethernet(known) = tap.queues[0].framing() else { panic!("no Ethernet header") };
+        assert_eq!((tap.queues.len(), known.map(|byte| format!("{byte:02x}")).join(":")), (2, address.clone()));
+        drop((one, many, tap));
+        assert_eq!(ip("link show tap")[0]["address"], address.as_str());
+        assert!(["one", "many"].iter().all(|name| Netlink::open().unwrap().link(name).is_ok()));
+    });
+}
+
+#[test]
+fn a_name_that_another_has_is_refused_with_the_reason() {
+    inside(|_| {
+        let refused = |open: std::io::Result<Tun>| open.unwrap_err().to_string();
+        let held = Tun::open("held", 2, OffloadSupport::Off).unwrap();
+        let busy = refused(Tun::open("held", 1, OffloadSupport::Off));
+        assert!(busy.starts_with("TUN interface held: the name is in use by another program;"), "{busy}");
+        assert_eq!(held.queues.len(), 2);
+        run("ip link add other type bridge");
+        run("ip tuntap add dev tap mode tap");
+        for name in ["other", "tap"] {
+            let odd = refused(Tun::open(name, 1, OffloadSupport::Off));
+            let why = "an interface of that name exists and is no TUN (or TAP, if that was asked for)";
+            assert!(odd.starts_with(&format!("TUN interface {name}: {why}")), "{odd}");
+        }
     });
 }

@@ -111,7 +111,12 @@ fn built(
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#[expect(unsafe_code, reason = "calls that programs are refused")]
 mod tests {
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     #[test]
@@ -119,5 +124,27 @@ mod tests {
         let of = ["log", "off", "", "LOG", "0", "refuse"].map(Enforcement::of);
         let refuse = Enforcement::Refuse;
         assert_eq!(of, [Enforcement::Log, Enforcement::Off, refuse, refuse, refuse, refuse]);
+    }
+
+    /// Words typed at a terminal are refused before the kernel looks whether it is one; all else about it passes.
+    #[test]
+    fn a_program_types_nothing_at_a_terminal() {
+        let number = |file: &File, request: u64| {
+            let mut room = [0_u8; 64];
+            // SAFETY: the requests read or write fewer bytes than there is room for.
+            let done = unsafe { libc::ioctl(file.as_raw_fd(), request, room.as_mut_ptr()) };
+            if done == 0 { 0 } else { io::Error::last_os_error().raw_os_error().unwrap_or(0) }
+        };
+        let tries = move || {
+            let file = File::open("/dev/null").unwrap();
+            let all = || [TIOCSTI, TIOCLINUX, libc::TIOCGWINSZ].map(|request| number(&file, request));
+            let before = all();
+            rustix::thread::set_no_new_privs(true).unwrap();
+            install_of_programs().unwrap();
+            (before, all(), File::open("/dev/null").is_ok())
+        };
+        let (before, after, opens) = std::thread::spawn(tries).join().unwrap();
+        assert_eq!(before, [libc::ENOTTY; 3]);
+        assert_eq!((after, opens), ([libc::EPERM, libc::EPERM, libc::ENOTTY], true));
     }
 }

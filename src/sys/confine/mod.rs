@@ -106,6 +106,7 @@ mod tests {
     use std::net::{TcpListener, UdpSocket};
     use std::path::Path;
     use std::process::Command;
+    use std::sync::mpsc;
     use std::thread;
 
     use super::*;
@@ -205,5 +206,32 @@ mod tests {
     fn a_thread_that_cannot_prepare_does_not_run() {
         let failed = spawn("role", Role::Worker, || Err::<(), _>(io::Error::other("no")), |()| unreachable!());
         assert_eq!(failed.unwrap_err().to_string(), "no");
+    }
+
+    /// The main thread handles signals; those that make changes wait for programs, and take what is sent to them.
+    #[test]
+    fn a_role_takes_no_signals_but_those_who_make_changes_do() {
+        let blocked = |role: Role| {
+            let (tell, told) = mpsc::channel();
+            let (end, ends) = mpsc::channel::<()>();
+            let begin = || Ok(rustix::thread::gettid().as_raw_nonzero());
+            let run = move |id| {
+                tell.send(id).unwrap();
+                let _ = ends.recv();
+            };
+            let thread = spawn("role", role, begin, run).unwrap();
+            let status = fs::read_to_string(format!("/proc/self/task/{}/status", told.recv().unwrap())).unwrap();
+            drop(end);
+            thread.join().unwrap();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap().trim().to_owned();
+            let mask = u64::from_str_radix(&mask, 16).unwrap();
+            [libc::SIGTERM, libc::SIGINT, libc::SIGSEGV, libc::SIGBUS].map(|signal| mask >> (signal - 1) & 1 == 1)
+        };
+        assert_eq!(blocked(Role::Changes), [false, false, true, true]);
+        for (name, role) in Role::NAMES {
+            if role != Role::Changes {
+                assert_eq!(blocked(role), [true; 4], "{name}");
+            }
+        }
     }
 }
