@@ -1,6 +1,7 @@
 //! The life of peering links, step by step: a file, another file, a verb, and how the links then stand.
 
 mod deleted;
+mod warnings;
 
 use PeeringState::{Connected, Disconnected, Initiated};
 use SyncLevel::{FullyInSync, LocalAndRemoteNotInSync, LocalNotInSync, RemoteNotInSync};
