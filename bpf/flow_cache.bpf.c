@@ -115,8 +115,9 @@ struct mark {
 	__u32 number;
 } __attribute__((packed));
 
-// Without a slot: the packet has ended an entry.
+// Without a slot: the packet has ended an entry; or begins a connection where the entry's one was over.
 #define ENDED 1
+#define RENEWED 2
 
 // A copy of a packet: its first bytes, behind what the sender's kernel has left undone (`struct virtio_net_hdr`).
 struct copy {
@@ -471,8 +472,9 @@ static __always_inline void answers_of(const struct flow *flow, const struct flo
 	__builtin_memcpy(back->dst, flow->src, sizeof(back->dst));
 }
 
-// No packet is carried in either direction until the daemon has seen this one.
-static __always_inline void end(struct flow *flow, struct flow_key *key)
+// No packet is carried in either direction until the daemon has seen this one. Returns whether the connection was over, as
+// far as is known here.
+static __always_inline bool end(struct flow *flow, struct flow_key *key)
 {
 	struct flow_key back = {};
 	struct flow *answers;
@@ -480,8 +482,10 @@ static __always_inline void end(struct flow *flow, struct flow_key *key)
 	flow->ended = 1;
 	answers_of(flow, key, &back);
 	answers = bpf_map_lookup_elem(&FLOWS, &back);
-	if (answers)
-		answers->ended = 1;
+	if (!answers)
+		return flow->signals & SIGNAL_RST;
+	answers->ended = 1;
+	return (flow->signals | answers->signals) & SIGNAL_RST || flow->signals & answers->signals & SIGNAL_FIN;
 }
 
 // Writes one direction of a connection, as its packets go from `key`'s port to `out`.
@@ -711,8 +715,7 @@ int carry(struct __sk_buff *skb)
 	if (!flow)
 		return to_daemon(skb);
 	if (p.turns && !fresh && (p.opens || !flow->granted)) {
-		end(flow, &p.key);
-		return up_with(skb, 0, ENDED);
+		return up_with(skb, 0, end(flow, &p.key) && p.opens ? RENEWED : ENDED);
 	}
 	headers = p.ip_header + p.transport_header;
 	largest = p.len;

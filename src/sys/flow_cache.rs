@@ -143,6 +143,8 @@ pub const SLOTS: usize = 1 << 16;
 
 /// In a mark without a slot: the packet has begun or ended the connection of a flow that was carried.
 const ENDED: u32 = 1;
+/// The same of a packet that begins one, where that connection was over.
+const RENEWED: u32 = 2;
 
 /// What the program puts on a packet that goes up while its flow waits, in place of the Ethernet destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +164,13 @@ impl Mark {
     /// Whether a frame from there has ended a flow that was carried.
     pub fn has_ended(destination: [u8; 6]) -> bool {
         let [s0, s1, n0, n1, n2, n3] = destination;
-        [s0, s1] == [0; 2] && u32::from_ne_bytes([n0, n1, n2, n3]) == ENDED
+        [s0, s1] == [0; 2] && matches!(u32::from_ne_bytes([n0, n1, n2, n3]), ENDED | RENEWED)
+    }
+
+    /// Whether it begins a connection where that flow's was over: its record may not say so yet.
+    pub fn has_renewed(destination: [u8; 6]) -> bool {
+        let [s0, s1, n0, n1, n2, n3] = destination;
+        [s0, s1] == [0; 2] && u32::from_ne_bytes([n0, n1, n2, n3]) == RENEWED
     }
 }
 
@@ -258,6 +266,13 @@ impl FlowCache {
     /// Adds a flow or replaces it. Fails if the map is full.
     pub fn put(&self, key: &FlowKey, flow: &Flow) -> io::Result<()> {
         update(&self.flows, key, flow)
+    }
+
+    /// The same, and fails if the kernel has written one itself.
+    pub fn put_new(&self, key: &FlowKey, flow: &Flow) -> io::Result<()> {
+        let request = MapRequest::new(&self.flows, &raw const *key as u64, &raw const *flow as u64).only_new();
+        // SAFETY: the kernel reads a key of 44 bytes and a value of 152, the sizes of this map's and of these types.
+        unsafe { bpf(UPDATE, &request) }.map(drop)
     }
 
     pub fn find(&self, key: &FlowKey) -> Option<Flow> {
@@ -464,6 +479,11 @@ impl MapRequest {
     fn new(map: &OwnedFd, key: u64, value: u64) -> Self {
         Self { map: map.as_raw_fd(), padding: 0, key, value, flags: 0 }
     }
+
+    /// `BPF_NOEXIST`.
+    const fn only_new(self) -> Self {
+        Self { flags: 1, ..self }
+    }
 }
 
 /// # Safety
@@ -491,14 +511,17 @@ mod tests {
             [s0, s1, n0, n1, n2, n3]
         };
         for (slot, number, mark, ended) in [
-            (0, ENDED, None, true),
-            (0, 0, None, false),
-            (0, ENDED + 1, None, false),
-            (1, ENDED, Some(Mark { slot: 1, number: ENDED }), false),
-            (u16::MAX, 7 << 20, Some(Mark { slot: u16::MAX, number: 7 << 20 }), false),
+            (0, ENDED, None, [true, false]),
+            (0, RENEWED, None, [true, true]),
+            (0, 0, None, [false; 2]),
+            (0, RENEWED + 1, None, [false; 2]),
+            (1, ENDED, Some(Mark { slot: 1, number: ENDED }), [false; 2]),
+            (1, RENEWED, Some(Mark { slot: 1, number: RENEWED }), [false; 2]),
+            (u16::MAX, 7 << 20, Some(Mark { slot: u16::MAX, number: 7 << 20 }), [false; 2]),
         ] {
             let destination = written(slot, number);
-            assert_eq!((Mark::of(destination), Mark::has_ended(destination)), (mark, ended), "{destination:?}");
+            let says = [Mark::has_ended(destination), Mark::has_renewed(destination)];
+            assert_eq!((Mark::of(destination), says), (mark, ended), "{destination:?}");
         }
     }
 }

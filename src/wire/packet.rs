@@ -28,6 +28,8 @@ pub struct Packet<'a> {
     kind: Kind,
     transport_at: u16,
     transport_len: u8,
+    /// See [`Packet::renew`].
+    renews: bool,
 }
 
 impl<'a> Packet<'a> {
@@ -65,6 +67,7 @@ impl<'a> Packet<'a> {
             kind: segment.kind,
             transport_at: ip.transport_at as u16,
             transport_len: segment.header_len as u8,
+            renews: false,
         })
     }
 
@@ -83,6 +86,15 @@ impl<'a> Packet<'a> {
     /// The upper protocol, after IPv6 extension headers.
     pub fn protocol(&self) -> Protocol {
         self.tuple.protocol
+    }
+
+    /// Notes that a connection of this flow was over when it came, whatever is known of that here.
+    pub fn renew(&mut self) {
+        self.renews = true;
+    }
+
+    pub fn renews(&self) -> bool {
+        self.renews
     }
 
     pub fn ttl(&self) -> u8 {

@@ -91,8 +91,8 @@ struct Keeper {
     taps: Arc<ArcSwap<Taps>>,
     /// Taken from `grants`, to be entered; between two calls none.
     opened: Vec<Opened>,
-    /// The connections that are due for each of the [`LOOKS`], and when: both ways.
-    looks: [VecDeque<(u64, [FlowKey; 2])>; LOOKS.len()],
+    /// The connections that are due for each of the [`LOOKS`], and when: since when they are open, and both ways.
+    looks: [VecDeque<(u64, Timestamp, [FlowKey; 2])>; LOOKS.len()],
     looked_at: u64,
     /// How many entries carry.
     count: Arc<AtomicUsize>,
@@ -293,17 +293,18 @@ impl Keeper {
         }
         self.looked_at = now;
         for look in 0..LOOKS.len() {
-            while let Some(&(due, ways)) = self.looks[look].front()
+            while let Some(&(due, at, ways)) = self.looks[look].front()
                 && due <= now
             {
                 self.looks[look].pop_front();
-                let [there, back] = ways.map(|key| self.standing(&key));
-                if there.max(back) != Standing::Open {
-                    for key in &ways {
-                        self.end_entry(key);
-                    }
+                // Another connection may have begun from the same port since.
+                let its =
+                    ways.map(|key| self.entries.get(&key)?.opened_at.filter(|opened| *opened == at).and(Some(key)));
+                let standing = its.iter().flatten().map(|key| self.standing(key)).max();
+                if standing != Some(Standing::Open) {
+                    its.iter().flatten().for_each(|key| self.end_entry(key));
                 } else if let Some(next) = self.looks.get_mut(look + 1) {
-                    next.push_back((now + LOOKS[look + 1], ways));
+                    next.push_back((now + LOOKS[look + 1], at, ways));
                 }
             }
         }
@@ -365,10 +366,11 @@ impl Keeper {
         let Some(basis) = leg.basis(&self.flows, now) else { return };
         let flow = basis.limit(flow);
         self.end_other(&back, leg);
-        if let Some(carried) = self.catch_up(&key) {
+        let known = self.catch_up(&key);
+        if let Some(carried) = &known {
             let same = self.entries.get(&key).is_some_and(|entry| entry.leg.arrives_as(leg));
             let in_use = carried.ttl == flow.ttl || now.0.saturating_sub(carried.last) < SETTLED;
-            if same && in_use && Entry::is_live(&carried, offer.epoch, now.0) {
+            if same && in_use && Entry::is_live(carried, offer.epoch, now.0) {
                 return;
             }
         } else if self.entries.len() >= FLOWS_MAX {
@@ -381,14 +383,18 @@ impl Keeper {
             Some((traced, most)) => self.copies.want(flow, traced, most),
         };
         let Some(flow) = flow else { return };
+        // Where none is known, the kernel may have opened a connection that is not entered yet: that one stays.
+        let put = if known.is_some() { self.cache.put(&key, &flow) } else { self.cache.put_new(&key, &flow) };
+        let (is_known, is_put) = (known.is_some(), put.is_ok());
         // A full map, or an end since: what is there no longer stands for the flow.
-        if self.cache.put(&key, &flow).is_ok() && leg.basis(&self.flows, now) == Some(basis) {
-            let (read, copies) = (Reading::default(), flow.copies);
-            let entry = Entry { leg: *leg, basis, read, copies, slot: Some(slot), half_open: None, over: false };
-            self.replace(key, Some(entry));
+        if is_put && leg.basis(&self.flows, now) == Some(basis) {
+            let (leg, read, copies) = (*leg, Reading::default(), flow.copies);
+            let (slot, opened_at, half_open) = (Some(slot), None, None);
+            self.replace(key, Some(Entry { leg, basis, read, copies, slot, opened_at, half_open, over: false }));
         } else {
-            self.cache.remove(&key);
-            self.replace(key, None);
+            if is_known || is_put {
+                self.end_entry(&key);
+            }
             self.copies.end(flow.copies);
         }
     }
@@ -405,13 +411,13 @@ impl Keeper {
             connection.kind.opening.rules().for_each(|rule| self.tally.rules().hit(rule));
             let first = Reading { packets: 1, bytes: len, wire_bytes: len, missed: 0 };
             let ways = connection.legs();
-            self.looks[0].push_back((at.0 + LOOKS[0], [ways[0].0, ways[1].0]));
+            self.looks[0].push_back((at.0 + LOOKS[0], at, [ways[0].0, ways[1].0]));
             let mut credit = Some(connection.credit);
             for ((key, leg), read) in ways.into_iter().zip([first, Reading::default()]) {
                 let (basis, standing) = leg.basis_of_opened(&self.flows, at);
                 let half_open = Some(HalfOpen { since: at, _credit: credit.take() });
-                let entry = Entry { leg, basis, read, copies: 0, slot: None, half_open, over: false };
-                self.replace(key, Some(entry));
+                let (copies, slot, opened_at) = (0, None, Some(at));
+                self.replace(key, Some(Entry { leg, basis, read, copies, slot, opened_at, half_open, over: false }));
                 if standing != Standing::Open {
                     // A packet that came up has closed it already, or there was no room for a record.
                     self.standing(&key);

@@ -33,11 +33,13 @@ pub struct Received {
     pub mark: Option<Mark>,
     /// The kernel carried its flow until now.
     pub ended: bool,
+    /// It begins a connection where that flow's was over.
+    pub renews: bool,
 }
 
 impl From<usize> for Received {
     fn from(len: usize) -> Self {
-        Self { len, mark: None, ended: false }
+        Self { len, mark: None, ended: false, renews: false }
     }
 }
 
@@ -142,8 +144,13 @@ fn recv_ethernet(queue: &TunQueue, frame: &mut [u8]) -> Result<Received, RecvErr
             *header = Offload::decode(header).without(LINK_LEN).encode();
             // Elsewhere the destination is what the guest has written.
             let destination = queue.port().and_then(|_| ethernet.first_chunk());
-            let (mark, ended) = destination.map_or((None, false), |to| (Mark::of(*to), Mark::has_ended(*to)));
-            Ok(Received { len: Offload::LEN + len, mark, ended })
+            let received = Received::from(Offload::LEN + len);
+            Ok(destination.map_or(received, |to| Received {
+                mark: Mark::of(*to),
+                ended: Mark::has_ended(*to),
+                renews: Mark::has_renewed(*to),
+                ..received
+            }))
         }
         Content::Question(address) => Err(RecvError::Question(address)),
         Content::Other => Err(RecvError::Foreign),

@@ -28,6 +28,8 @@ pub(super) struct Entry {
     pub(super) copies: u32,
     /// As long as it waits for its packets that went up.
     pub(super) slot: Option<Slot>,
+    /// When the kernel opened its connection, if it did.
+    pub(super) opened_at: Option<Timestamp>,
     /// Of a connection that the kernel opened, until it is established.
     pub(super) half_open: Option<HalfOpen>,
     /// It carries no more; its counts are read once more, for packets under leg.
@@ -98,7 +100,7 @@ mod tests {
         let (basis, _) = leg.basis_of_opened(&Flows::new(FlowLimits::default()), Timestamp(0));
         let half_open = Some(HalfOpen { since: Timestamp(SECOND), _credit: None });
         let read = Reading::default();
-        let mut entry = Entry { leg, basis, read, copies: 0, slot: None, half_open, over: false };
+        let mut entry = Entry { leg, basis, read, copies: 0, slot: None, opened_at: None, half_open, over: false };
         assert_eq!([0, 2 * SECOND, 2 * SECOND + 1].map(|now| entry.is_ignored(now)), [false, false, true]);
         entry.half_open = None;
         assert!(!entry.is_ignored(u64::MAX));

@@ -180,7 +180,7 @@ impl<D: Device> Forwarder<D> {
         let mut witness = Witness::new(snapshot, &self.tally, &self.events, (port, now), from.is_some());
         let (mut frames, mut last) = (0, Ok(()));
         while frames < BATCH {
-            let Received { len, mark, ended } = match device.recv(&mut self.frame) {
+            let Received { len, mark, ended, renews } = match device.recv(&mut self.frame) {
                 Ok(received) => received,
                 Err(error @ (RecvError::Empty | RecvError::Gone)) => {
                     last = Err(error);
@@ -204,7 +204,7 @@ impl<D: Device> Forwarder<D> {
             let frame = &mut self.frame[..len];
             let mut interest = Interest::None;
             let fate = if taps.is_empty() {
-                let decision = decide(frame, &mut witness, |packet, witness| {
+                let decision = decide(frame, renews, &mut witness, |packet, witness| {
                     self.paths.process(snapshot, &self.flows, port, now, packet, witness)
                 });
                 exit.settle(&mut self.coalescer, true, &decision, frame)
@@ -213,7 +213,7 @@ impl<D: Device> Forwarder<D> {
                 self.tapped.begin(taps, frame, (at, snapshot.generation, port));
                 let mut wanted = true;
                 let observers = &mut (&mut witness, &mut self.tapped.traced().leg);
-                let decision = decide(frame, observers, |packet, observers| {
+                let decision = decide(frame, renews, observers, |packet, observers| {
                     wanted = taps.may_match(port, packet);
                     if wanted {
                         process(snapshot, &self.flows, port, now, packet, observers)
@@ -369,6 +369,7 @@ impl<D: Device> Exit<'_, D> {
 #[inline]
 fn decide<O: Observer>(
     frame: &mut [u8],
+    renews: bool,
     observer: &mut O,
     process: impl FnOnce(&mut Packet<'_>, &mut O) -> Verdict,
 ) -> Decision {
@@ -392,6 +393,9 @@ fn decide<O: Observer>(
         Err(ParseError::Malformed) => return drop(DropReason::Malformed, len),
         Err(ParseError::BadChecksum) => return drop(DropReason::BadChecksum, len),
     };
+    if renews {
+        packet.renew();
+    }
     let (size, protocol) = (Size::of(packet), packet.protocol());
     let verdict = process(packet, observer);
     if let Verdict::Drop(reason) = verdict {

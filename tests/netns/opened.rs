@@ -225,6 +225,36 @@ fn nsg_20_a_reset_that_comes_up_ends_one_connection_and_leaves_its_kind_to_the_k
     }
 }
 
+/// NSG-21: rules decide on each, count each, and none of them passes by the record of the one before.
+#[test]
+fn nsg_21_a_port_that_is_used_again_at_once_has_a_new_connection() {
+    const CONNECTIONS: u64 = 200;
+    const DENY: &str = "{name: no, priority: 100, direction: Inbound, access: Deny, protocol: Tcp, \
+                        sourceAddressPrefix: '*', sourcePortRange: '*', destinationAddressPrefix: '*', \
+                        destinationPortRange: '*'}";
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    let to = listen(&lab, B);
+    settle(&lab, to);
+    let before = hits(&lab, "b");
+    let port = |n: u64| 40_000 + (n % 4) as u16;
+    for n in 0..CONNECTIONS {
+        assert!(exchange(&lab, to, port(n), End::Reset, SOON), "{n}");
+    }
+    eventually("all are counted", || {
+        let after = hits(&lab, "b");
+        let more = |name: &str| {
+            let of =
+                |hits: &BTreeMap<String, u64>| hits.iter().find(|(rule, _)| rule.ends_with(name)).unwrap().1.to_owned();
+            of(&after) - of(&before)
+        };
+        ["AllowVnetInBound", "AllowVnetOutBound"].map(more) == [CONNECTIONS; 2]
+    });
+    lab.apply(&topology("veth", DENY, ""));
+    for n in 0..4 {
+        assert!(!exchange(&lab, to, port(n), End::Fin, NEVER), "{n}: a rule denies it now");
+    }
+}
+
 #[test]
 fn a_change_decides_on_the_next_connection() {
     const DENY_TCP: &str = "{name: no, priority: 100, direction: Inbound, access: Deny, protocol: Tcp, \

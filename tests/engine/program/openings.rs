@@ -201,6 +201,27 @@ fn what_no_grant_is_for_goes_up_and_opens_nothing() {
     });
 }
 
+/// NSG-21: over is a connection with a reset from either end, or a FIN from both.
+#[test]
+fn nsg_21_a_new_connection_from_a_port_says_whether_the_one_before_was_over() {
+    inside(|| {
+        const FINS: u8 = 1 | 2 | 8;
+        for (there, back, over) in [(FINS, 0, false), (0, FINS, false), (FINS, FINS, true), (4, 0, true), (0, 4, true)]
+        {
+            let mut granted = Granted::new(false);
+            assert_eq!(granted.send(SYN), ETHERNET);
+            for (key, signals) in [(granted.key, there), (granted.back, back)] {
+                let mut value = granted.entry(key).unwrap();
+                value[SIGNALS] = signals;
+                granted.loaded.flows().insert(key, value, 0).unwrap();
+            }
+            let again = *granted.send(SYN).first_chunk().unwrap();
+            assert!(Mark::has_ended(again));
+            assert_eq!(Mark::has_renewed(again), over, "{there} there, {back} back");
+        }
+    });
+}
+
 /// A segment without payload or options is added up, whoever computed its checksum.
 #[test]
 fn a_bare_segment_is_carried_if_it_adds_up() {
@@ -244,6 +265,7 @@ fn nsg_21_what_ends_an_opened_connection_is_carried_and_noted() {
             Mark::has_ended(*again.first_chunk().unwrap()),
             "a new one from this port goes up, and says what it ends"
         );
+        assert!(!Mark::has_renewed(*again.first_chunk().unwrap()), "it was not over");
         let ended = [granted.key, granted.back].map(|key| granted.entry(key).unwrap()[ENDED]);
         assert_eq!(ended, [1, 1]);
         assert_eq!(granted.send(ACK)[..6], [0; 6], "until the daemon has decided");

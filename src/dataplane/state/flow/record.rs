@@ -186,7 +186,7 @@ impl Record {
     #[inline]
     pub(super) fn gives_way(&self, passing: &Passing, terms: &FlowTerms) -> bool {
         self.lapsed(passing.at)
-            || passing.signal.opens() && (self.connection.is_closed() || self.is_refused())
+            || passing.signal.opens() && (self.connection.is_closed() || self.is_refused() || passing.signal.renews())
             || self.is_refused() && terms.rules(self.admitted()).is_none()
     }
 

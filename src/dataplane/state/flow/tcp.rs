@@ -27,6 +27,8 @@ const RST: u8 = 4;
 const OTHER: u8 = 8;
 /// SYN without ACK: beside the four bits of a side.
 const OPENS: u8 = 16;
+/// The same where the connection before is over, though its record may not say so.
+const RENEWS: u8 = 32;
 const SIDE: u8 = 15;
 const INBOUND: u32 = 4;
 
@@ -35,7 +37,8 @@ impl Signal {
 
     #[inline]
     pub fn of(packet: &Packet<'_>) -> Self {
-        packet.tcp_flags().map_or(Self::NONE, Self::from_flags)
+        let signal = packet.tcp_flags().map_or(Self::NONE, Self::from_flags);
+        if packet.renews() && signal.opens() { Self(signal.0 | RENEWS) } else { signal }
     }
 
     /// A reset counts as a reset only; a SYN opens unless it answers one.
@@ -62,6 +65,12 @@ impl Signal {
     #[inline]
     pub const fn opens(self) -> bool {
         self.0 & OPENS != 0
+    }
+
+    /// The same, and its flow's former connection is over.
+    #[inline]
+    pub const fn renews(self) -> bool {
+        self.0 & RENEWS != 0
     }
 }
 
@@ -237,7 +246,7 @@ mod tests {
         let opens = |flags| Signal::from_flags(flags).opens();
         assert!(opens(flag::SYN) && opens(flag::SYN | 0xc0), "with ECN set-up too (RFC 3168)");
         assert!(!opens(flag::SYN | ACK) && !opens(ACK) && !opens(flag::SYN | flag::RST) && !opens(0));
-        assert!(!Signal::NONE.opens());
+        assert!(!Signal::NONE.opens() && !Signal::from_flags(flag::SYN).renews());
     }
 
     /// The kernel's program has the same bits (`SIGNAL_SYN` and so on).
