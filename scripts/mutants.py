@@ -174,6 +174,11 @@ def cargo(*arguments):
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
+def clean():
+    """Removes what was built of the copy: it has the package's name, and no message format."""
+    subprocess.run(["cargo", "clean", "-q", "-p", "vnet"], cwd=COPY, env=dict(os.environ, CARGO_TARGET_DIR=str(BUILD)))
+
+
 def messages(output):
     return [json.loads(line) for line in output.stdout.splitlines() if line.startswith("{")]
 
@@ -362,7 +367,7 @@ def main():
         return
     began = time.monotonic()
     # Cargo takes what was built of the copy for the repository's own: nothing of it may be left.
-    atexit.register(cargo, "clean", "-p", "vnet")
+    atexit.register(clean)
     faults = put_in(wanted)
     faults = dict(list(faults.items())[: arguments.count])
     faults = {number: fault for number, fault in faults.items() if not arguments.faults or number in arguments.faults}

@@ -1,7 +1,7 @@
 //! `vnet up`: start a lab from a topology file.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -45,14 +45,17 @@ impl Up {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let file = self.file.map_or_else(the_one_here, Ok)?;
         let input = topology::read(&file, context)?;
-        // A file that is made has its mistakes and warnings shown in what it was made from, and here alone.
-        if input.imported().is_some() {
+        // A file that is made has its mistakes and warnings shown in what it was made from, and here alone. So has a pipe,
+        // which cannot be read twice.
+        let is_piped = file == Path::new("-");
+        let text = (is_piped || input.imported().is_some()).then_some(input.text.as_str());
+        if text.is_some() {
             topology::parse(&input, context)?;
         }
-        let text = input.imported().map(|_| input.text.as_str());
+        let name = if is_piped { Path::new(&input.name) } else { &file };
         let policy = self.consent.settle_input(&input, context)?;
         let started = Instant::now();
-        let lab = lab::start_daemon(&file, text, context.name()?, policy, &context.messages.options())?;
+        let lab = lab::start_daemon(name, text, context.name()?, policy, &context.messages.options())?;
         let took = started.elapsed();
         let ready = Instant::now();
         if !context.output.is_data() {

@@ -169,6 +169,32 @@ fn a_dry_run_says_the_same_and_does_nothing() {
     assert_eq!(fs::read_to_string(format!("/run/vnet/{}/applied.yaml", lab.name)).unwrap(), lab.named(&text));
 }
 
+/// As on a full disk: what is in the way of a draft keeps its file from being replaced.
+#[test]
+fn what_could_not_be_written_is_written_once_it_can_be() {
+    let Some(lab) = Lab::up(EVERYTHING) else { return };
+    let at = |name: &str| format!("/run/vnet/{}/{name}", lab.name);
+    let read = |name: &str| fs::read_to_string(at(name)).unwrap();
+    let drafts = ["applied.new", "lab.new", "peerings.new"];
+    for draft in drafts {
+        fs::create_dir(at(draft)).unwrap();
+    }
+    let before = ["lab.json", "applied.yaml"].map(read);
+    let applied = lab.apply(&otherwise());
+    assert_eq!(applied.status.code(), Some(3), "{}", stderr(&applied));
+    for file in ["applied.yaml", "lab.json", "peerings.json"] {
+        let complaint = format!("cannot write {}", at(file));
+        assert!(stderr(&applied).contains(&complaint), "no `{complaint}` in {}", stderr(&applied));
+    }
+    assert_eq!(["lab.json", "applied.yaml"].map(read), before);
+    assert!(tables(&lab, "internet").contains(&"eth0 inet 198.51.100.9/32".to_owned()), "the change is made");
+    for draft in drafts {
+        fs::remove_dir(at(draft)).unwrap();
+    }
+    eventually("the topology is written", || read("applied.yaml") == lab.named(&otherwise()));
+    eventually("so is the record", || read("lab.json").contains("sleep") && read("lab.json").contains("1001"));
+}
+
 /// Someone deletes a namespace: what stood in it is gone until the file is applied again.
 #[test]
 fn a_namespace_that_was_deleted_is_missed_and_made_again() {

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use vnet::sys::netns;
 use vnet::sys::process::ProcessId;
 
 use crate::EVERYTHING;
-use crate::lab::{Lab, SOON, eventually, stderr, stdout, vnet};
+use crate::lab::{Lab, SOON, eventually, stderr, stdout, unique, vnet};
 
 fn daemon(lab: &Lab) -> ProcessId {
     let pid = lab.data(&["status"])["pid"].as_u64().unwrap();
@@ -40,6 +41,33 @@ fn a_crashed_lab_is_found_by_its_journal_or_by_its_marks() {
         assert_eq!(again.status.code(), Some(5));
         assert!(stderr(&again).contains(&format!("lab {} does not run", lab.name)), "{}", stderr(&again));
     }
+}
+
+/// A journal may be damaged, or written by someone else.
+#[test]
+fn what_a_journal_names_and_no_lab_makes_stays_and_is_told_of() {
+    let Some(lab) = Lab::up(EVERYTHING) else { return };
+    let theirs = netns::name_path(&unique("theirs"));
+    let journal = format!("/run/vnet/{}/journal.json", lab.name);
+    let told = format!("namespace {} is not the lab's and stays, though its journal names it", theirs.display());
+    fs::write(&theirs, "").unwrap();
+    let forge = || {
+        lab.crash();
+        let line = format!("{{\"making\":{{\"namespace\":\"{}\"}}}}\n", theirs.display());
+        fs::write(&journal, fs::read_to_string(&journal).unwrap() + &line).unwrap();
+    };
+    forge();
+    let up = lab.start();
+    let status = lab.data(&["status"]);
+    forge();
+    let down = lab.down();
+    let stays = theirs.exists();
+    fs::remove_file(&theirs).unwrap();
+    assert!(stays && up.status.success() && status["name"] == lab.name.as_str());
+    for output in [up, down] {
+        assert!(stderr(&output).contains(&told), "{}{}", stdout(&output), stderr(&output));
+    }
+    assert_nothing_left(&lab);
 }
 
 #[test]

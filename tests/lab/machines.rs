@@ -1,6 +1,7 @@
 //! Programs and packet filter rules of machines, and how a lab is entered.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -40,7 +41,8 @@ fn a_program_is_told_of_when_it_ends_and_started_anew_when_it_changes() {
     let running = program(&lab);
     assert_eq!((&running["command"], &running["ended"]), (&"sleep 1000".into(), &Value::Null), "{running}");
     // A change of another machine leaves it alone.
-    let pid = || says(&lab, "web", "pgrep -xf sleep.1000");
+    let namespace = format!("{}-web", lab.name);
+    let pid = || stdout(&Command::new("ip").args(["netns", "pids", &namespace]).output().unwrap());
     let before = pid();
     lab.apply(&with("run: [sleep, '1000'],").replace("{name: db,", "{name: db, guest: {forwarding: true},"));
     assert_eq!(pid(), before);

@@ -9,9 +9,11 @@ mod attached;
 #[path = "../support/capture.rs"]
 #[allow(dead_code, reason = "labs of other programs capture")]
 mod capture;
+mod carried;
 mod changed;
 mod egress;
 mod ended;
+mod far;
 mod kernel;
 #[path = "../support/lab.rs"]
 #[allow(dead_code, reason = "shared with `netns`, which uses the rest")]
@@ -19,6 +21,7 @@ mod lab;
 mod links;
 mod machines;
 mod made;
+mod started;
 
 /// A node of every kind; where one has two interfaces, so has the other side.
 const EVERYTHING: &str = "

@@ -5,6 +5,8 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -140,6 +142,24 @@ fn a_lab_that_runs_is_not_started_a_second_time() {
     assert!(matches!(again, Error::RunsAlready { lab, pid } if lab == labs.name && pid == process::own_id()));
     drop(claim);
     assert!(labs.lab().claim().is_ok(), "nobody holds it");
+}
+
+/// Of a daemon that starts or ends nothing is recorded.
+#[test]
+fn a_lab_that_is_being_ended_is_waited_for() {
+    let labs = Labs::new();
+    let claim = labs.lab().claim().unwrap();
+    let began = Instant::now();
+    let moment = Duration::from_millis(300);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(moment);
+            claim.clean().unwrap();
+        });
+        let next = labs.lab().claim().unwrap();
+        assert!((moment..20 * moment).contains(&began.elapsed()), "{:?}", began.elapsed());
+        assert!(next.dir.path.exists() && !next.was_left);
+    });
 }
 
 #[test]
