@@ -1,8 +1,11 @@
 //! What `vnet test`, `bench` and `demo` say of real packets.
 
+use std::thread;
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, eventually, has_program, permitted, saw, stderr, stdout, unique, vnet};
+use crate::lab::{Lab, NEVER, SOON, eventually, has_program, permitted, saw, stderr, stdout, unique, vnet};
 
 const PAIR: &str = "
 virtualNetworks:
@@ -164,7 +167,12 @@ virtualMachines:
     let events = || stdout(&lab.vnet(&["events"]));
     assert_eq!(events().matches("BackendHealthy").count(), 1, "{}", events());
     drop(server);
-    eventually("it is down", || health().0 == "Down");
+    // Some probes later, five seconds apart.
+    let deadline = Instant::now() + 6 * SOON;
+    while health().0 != "Down" {
+        assert!(Instant::now() < deadline, "it is up and answers no probe");
+        thread::sleep(NEVER);
+    }
     assert!(events().lines().any(|line| line.contains("BackendUnhealthy") && line.contains("up/")), "{}", events());
     // Nobody asks any more where no rule does.
     let (head, rest) = topology.split_once("loadBalancers:").unwrap();
