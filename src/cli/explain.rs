@@ -274,3 +274,38 @@ fn table(explanation: &Explanation) -> Table {
         }),
     )
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::output::Format;
+
+    /// Where the packet met the same it is told with its port or identifier, else each difference.
+    #[test]
+    fn what_a_real_packet_did_is_told_at_the_end() {
+        let last = |probe: &str, verdict: &str, differences: &[&str]| {
+            let explanation = json!({
+                "source": "a", "destination": "b", "probe": probe, "verdict": "reachable", "cause": null, "fix": null,
+                "forward": {"delivered": true, "dropped": null, "hops": []}, "return": null, "further": [], "warnings": [],
+            });
+            let verification = json!({
+                "agrees": differences.is_empty(), "verdict": verdict, "sourcePort": 7, "differences": differences,
+                "forward": [], "return": [],
+            });
+            let explanation = serde_json::from_value(explanation).unwrap();
+            let verification = Some(serde_json::from_value(verification).unwrap());
+            let text = text(&Answer { explanation, flow: None, verification }, &Output::new(Format::Table, false));
+            text.split_once("verdict  reachable\n").unwrap().1.to_owned()
+        };
+        let met = |words: &str| format!("verified a real packet {words}\n");
+        let port = "from port 7 met the same decisions and";
+        assert_eq!(last("tcp/443", "reachable", &[]), met(&format!("{port} was answered")));
+        assert_eq!(last("tcp/443", "blocked", &[]), met(&format!("{port} was not answered")));
+        assert_eq!(last("tcp/443", "wrongHost", &[]), met(&format!("{port} reached the other machine")));
+        assert_eq!(last("ping", "reachable", &[]), met("with identifier 7 met the same decisions and was answered"));
+        assert_eq!(last("ping", "blocked", &["one", "two"]), "differs  one\ndiffers  two\n");
+    }
+}

@@ -83,3 +83,50 @@ fn ask(question: &[u8], to: SocketAddr) -> io::Result<Vec<u8>> {
         Err(io::ErrorKind::InvalidData.into())
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::model::RecordType;
+    use crate::platform::resolver;
+
+    /// An answer has the number of its question and says what was asked.
+    #[test]
+    fn an_answer_to_another_question_is_ignored() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let asked = resolver::question("web", RecordType::A).unwrap();
+        let answering = |question: &[u8], number: u8| {
+            let mut answer = question.to_vec();
+            answer[0] ^= number;
+            // It is an answer.
+            answer[2] |= 0x80;
+            answer
+        };
+        let mut other = resolver::question("db", RecordType::A).unwrap();
+        other[..2].copy_from_slice(&asked[..2]);
+        for (answer, fits) in [
+            (answering(&asked, 0), true),
+            (answering(&asked, 1), false),
+            (answering(&other, 0), false),
+            (asked.clone(), false),
+        ] {
+            let sent = answer.clone();
+            let said = thread::scope(|scope| {
+                scope.spawn(|| {
+                    let (mut stream, _) = listener.accept().unwrap();
+                    let mut heard = vec![0; asked.len() + 2];
+                    stream.read_exact(&mut heard).unwrap();
+                    let length = u16::try_from(sent.len()).unwrap().to_be_bytes();
+                    stream.write_all(&[&length[..], &sent].concat()).unwrap();
+                });
+                ask(&asked, to)
+            });
+            assert_eq!(said.ok(), fits.then_some(answer));
+        }
+    }
+}

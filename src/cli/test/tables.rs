@@ -80,8 +80,7 @@ impl Said {
         };
         let told: Vec<_> = if wrong.is_empty() { patterns().collect() } else { wrong.clone() };
         let text = told.iter().map(|pattern| shown(pattern)).collect::<Vec<_>>().join("; ");
-        let mut facts: Vec<_> = patterns().map(shown).collect();
-        facts.sort();
+        let facts: Vec<_> = patterns().map(shown).collect();
         Self { holds: wrong.is_empty(), text, fact: Some(facts.join("; ")) }
     }
 
@@ -99,8 +98,7 @@ impl Said {
         let patterns = || wanted.contains.iter().chain(&wanted.absent);
         let told: Vec<_> = if wrong.is_empty() { patterns().collect() } else { wrong.clone() };
         let text = told.iter().map(|pattern| shown(pattern)).collect::<Vec<_>>().join("; ");
-        let mut facts: Vec<_> = patterns().map(shown).collect();
-        facts.sort();
+        let facts: Vec<_> = patterns().map(shown).collect();
         Self { holds: wrong.is_empty(), text, fact: Some(facts.join("; ")) }
     }
 }

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::model::Model;
-use super::report::Tested;
+use super::report::{Report, Tested};
 use super::session::Session;
-use crate::analysis::{Forecast, GuestMet, Query};
+use crate::analysis::{Forecast, GuestMet, Problem, ProblemKind, Query};
 use crate::config;
 use crate::daemon::api::protocol::{Request, Response};
 use crate::daemon::api::server::{Answer, listen};
@@ -184,6 +184,36 @@ fn a_test_that_cannot_be_asked_fails() {
     assert!(!told[2].is_empty(), "{told:?}");
     let why = "it changes the lab, which is not the test's own: name the file";
     assert_eq!((tested[3].skipped.as_deref(), told[3].as_str()), (Some(why), ""));
+}
+
+/// Failures that show the model to differ from packets are a defect, and told as one.
+#[test]
+fn a_summary_counts_what_passed_failed_warned_and_was_skipped() {
+    let network = network(
+        "{from: web, to: db, expect: reachable}, {from: db, to: web, expect: reachable}, {from: web, to: web, expect: reachable}, \
+         {from: db, to: db, expect: reachable, severity: warning}, {from: db, to: web, port: 1, expect: reachable}",
+    );
+    let summary = |kinds: [Option<ProblemKind>; 5], skip: bool, lab: Option<&str>| {
+        let tests = network.tests.iter().zip(kinds).map(|(case, kind)| {
+            let problems = kind.map(|kind| Problem { kind, text: "why".to_owned() }).into_iter().collect();
+            let skipped = (skip && kind.is_none()).then(|| "later".to_owned());
+            Tested { problems, skipped, ..Tested::of(&network, case) }
+        });
+        let report = Report::new("lab", lab.map(str::to_owned), tests.collect(), Vec::new());
+        (report.is_fine(), report.summary())
+    };
+    let (failed, defect) = (Some(ProblemKind::Verdict), Some(ProblemKind::Defect));
+    assert_eq!(summary([None; 5], false, None), (true, "lab: 5 passed, 0 failed, in the model alone".to_owned()));
+    let some = summary([failed, None, failed, failed, None], false, None);
+    assert_eq!(some, (false, "lab: 2 passed, 2 failed, 1 warning, in the model alone".to_owned()));
+    let skipped = summary([None, None, None, failed, None], true, Some("x"));
+    let words = "lab: 0 passed, 0 failed, 1 warning, 4 skipped, in the model and with real packets in lab x";
+    assert_eq!(skipped, (true, words.to_owned()));
+    let differ = "the model to differ from real packets: a defect of vnet, unless a guest filters or changes packets";
+    let (_, one) = summary([defect, failed, None, None, None], false, None);
+    assert!(one.ends_with(&format!("\n      1 test shows {differ}")), "{one}");
+    let (_, two) = summary([defect, None, defect, None, None], false, None);
+    assert!(two.ends_with(&format!("\n      2 tests show {differ}")), "{two}");
 }
 
 pub(super) fn met(node: &str) -> GuestMet {

@@ -99,7 +99,6 @@ impl Writer {
         {
             self.engine.show_again();
         }
-        self.known.clear();
     }
 }
 
