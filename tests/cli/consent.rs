@@ -90,3 +90,35 @@ fn a_flow_log_outside_the_directory_needs_consent() {
         assert!(shown(inside).contains("runs no code"), "{inside}");
     }
 }
+
+/// Of a long rule set the beginning is shown, and how much more there is; each machine is named once.
+#[test]
+fn long_rules_are_cut_and_say_so() {
+    let state = TempDir::new().unwrap();
+    let dir = TempDir::new().unwrap();
+    let shown = |lines: usize| {
+        fs::write(dir.path().join("rules.nft"), "# rule\n".repeat(lines)).unwrap();
+        let file = dir.path().join("lab.yaml");
+        fs::write(&file, MACHINE.replace("RUN", ", guest: {nftables: rules.nft}, run: ['true']")).unwrap();
+        let mut vnet = Command::new(env!("CARGO_BIN_EXE_vnet"));
+        vnet.arg("trust").arg(&file).env("XDG_STATE_HOME", state.path()).stdin(Stdio::null());
+        let output = vnet.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (fits, long) = (shown(39), shown(50));
+    assert_eq!((fits.matches("# rule").count(), fits.contains("more lines")), (39, false), "{fits}");
+    assert_eq!(long.matches("# rule").count(), 39, "the first line is the file's name: {long}");
+    assert!(long.contains("                  and 11 more lines\n"), "{long}");
+    // No answer can come: what would run is refused, by machine.
+    let file = dir.path().join("lab.yaml");
+    let mut vnet = Command::new(env!("CARGO_BIN_EXE_vnet"));
+    fs::write(dir.path().join("rules.nft"), "# another\n").unwrap();
+    vnet.args(["test", file.to_str().unwrap()]).env("XDG_STATE_HOME", state.path()).stdin(Stdio::null());
+    let text = fs::read_to_string(&file).unwrap() + "tests: [{from: a, to: a, expect: reachable}]\n";
+    fs::write(&file, text).unwrap();
+    let output = vnet.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("runs code in a: that needs your consent"), "{stderr}");
+}

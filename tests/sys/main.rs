@@ -3,6 +3,7 @@
 
 mod devices;
 mod filters;
+mod flows;
 mod namespaces;
 mod pings;
 mod processes;
