@@ -197,7 +197,7 @@ fn a_summary_counts_what_passed_failed_warned_and_was_skipped() {
         let tests = network.tests.iter().zip(kinds).map(|(case, kind)| {
             let problems = kind.map(|kind| Problem { kind, text: "why".to_owned() }).into_iter().collect();
             let skipped = (skip && kind.is_none()).then(|| "later".to_owned());
-            Tested { problems, skipped, ..Tested::of(&network, case) }
+            Tested { skipped, problems, ..Tested::of(&network, case) }
         });
         let report = Report::new("lab", lab.map(str::to_owned), tests.collect(), Vec::new());
         (report.is_fine(), report.summary())
