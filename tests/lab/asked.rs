@@ -165,7 +165,8 @@ virtualMachines:
     };
     eventually("one is up and one is not", || health() == ("Up".to_owned(), "Down".to_owned()));
     let events = || stdout(&lab.vnet(&["events"]));
-    assert_eq!(events().matches("BackendHealthy").count(), 1, "{}", events());
+    // None, if it answered the first.
+    assert!(events().matches("BackendHealthy").count() <= 1, "{}", events());
     drop(server);
     // Some probes later, five seconds apart.
     let deadline = Instant::now() + 6 * SOON;
