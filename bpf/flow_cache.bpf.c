@@ -56,8 +56,8 @@ struct flow {
 	__u64 timeout; // Nanoseconds without a packet after which the daemon decides anew.
 	__u64 last; // Monotonic nanoseconds.
 	__u64 packets; // As on a wire: of a super-packet, its segments.
-	__u64 bytes; // As they are carried, from the IP header on.
-	__u64 wire_bytes; // As on a wire: each segment repeats the headers.
+	__u64 bytes; // As on a wire, from the IP header on: each segment repeats the headers.
+	__u64 missed; // Packets whose copies found no room.
 	__u32 out; // The index of the receiver's veth end here.
 	__u16 mtu;
 	__u8 ttl;
@@ -69,7 +69,6 @@ struct flow {
 	__u32 last_mark; // Behind it the flow waits no longer.
 	__u32 copies; // By which the daemon knows copies of its packets; 0: it wants none.
 	__u32 most; // Bytes of a copy.
-	__u64 missed; // Packets whose copies found no room.
 	__be32 src[4], dst[4]; // At the receiver, as in the key.
 	__be16 src_port, dst_port;
 	__u32 address_sum, port_sum; // What each adds to a checksum; 0: they are the key's.
@@ -757,8 +756,7 @@ int carry(struct __sk_buff *skb)
 		flow->expects = p.expects;
 	flow->last = now;
 	__sync_fetch_and_add(&flow->packets, segments);
-	__sync_fetch_and_add(&flow->bytes, p.len);
-	__sync_fetch_and_add(&flow->wire_bytes, p.len + (segments - 1) * headers);
+	__sync_fetch_and_add(&flow->bytes, p.len + (segments - 1) * headers);
 	return bpf_redirect_peer(flow->out, 0);
 }
 

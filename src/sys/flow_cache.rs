@@ -62,10 +62,10 @@ pub struct Flow {
     pub last: u64,
     /// As on a wire: of a super-packet, its segments.
     pub packets: u64,
-    /// As they were carried.
-    pub bytes: u64,
     /// As on a wire: each segment repeats the headers.
-    pub wire_bytes: u64,
+    pub bytes: u64,
+    /// Packets whose copies found no room.
+    pub missed: u64,
     /// The receiver's [`Port::index`].
     pub out: u32,
     pub mtu: u16,
@@ -86,8 +86,6 @@ pub struct Flow {
     pub copies: u32,
     /// Bytes of a copy.
     pub most: u32,
-    /// Packets whose copies found no room.
-    pub missed: u64,
     /// As its receiver sees it, in the form of [`FlowKey`].
     pub src: [u8; 16],
     pub dst: [u8; 16],
@@ -128,7 +126,7 @@ pub struct Grant {
     pub ethernet: [[u8; 12]; 2],
 }
 
-const _: () = assert!(size_of::<FlowKey>() == 44 && size_of::<Flow>() == 152 && size_of::<Grant>() == 64);
+const _: () = assert!(size_of::<FlowKey>() == 44 && size_of::<Flow>() == 144 && size_of::<Grant>() == 64);
 
 /// The most grants at a time.
 pub const GRANTS_MAX: usize = 1 << 14;
@@ -271,14 +269,14 @@ impl FlowCache {
     /// The same, and fails if the kernel has written one itself.
     pub fn put_new(&self, key: &FlowKey, flow: &Flow) -> io::Result<()> {
         let request = MapRequest::new(&self.flows, &raw const *key as u64, &raw const *flow as u64).only_new();
-        // SAFETY: the kernel reads a key of 44 bytes and a value of 152, the sizes of this map's and of these types.
+        // SAFETY: the kernel reads a key of 44 bytes and a value of 144, the sizes of this map's and of these types.
         unsafe { bpf(UPDATE, &request) }.map(drop)
     }
 
     pub fn find(&self, key: &FlowKey) -> Option<Flow> {
         let mut flow = Flow::default();
         let request = MapRequest::new(&self.flows, &raw const *key as u64, &raw mut flow as u64);
-        // SAFETY: the kernel reads a key of 44 bytes and writes a value of 152, the sizes of this map's and of these types.
+        // SAFETY: the kernel reads a key of 44 bytes and writes a value of 144, the sizes of this map's and of these types.
         unsafe { bpf(LOOKUP, &request) }.ok().map(|_| flow)
     }
 

@@ -182,6 +182,12 @@ impl<'a> Packet<'a> {
         payload.div_ceil(usize::from(self.offload.gso_size)).max(1) as u32
     }
 
+    /// Its length on the wire: each segment of a super-packet repeats the headers.
+    pub fn wire_len(&self) -> u64 {
+        let repeated = u64::from(self.segments() - 1) * self.headers_len() as u64;
+        self.len() as u64 + repeated
+    }
+
     /// Length of the largest IP packet after segmentation, to compare with an MTU.
     pub fn largest_segment(&self) -> usize {
         if !self.offload.is_super_packet() {

@@ -409,7 +409,7 @@ impl Keeper {
             ingress.received(1, len);
             egress.sent(1, len);
             connection.kind.opening.rules().for_each(|rule| self.tally.rules().hit(rule));
-            let first = Reading { packets: 1, bytes: len, wire_bytes: len, missed: 0 };
+            let first = Reading { packets: 1, bytes: len, missed: 0 };
             let ways = connection.legs();
             self.looks[0].push_back((at.0 + LOOKS[0], at, [ways[0].0, ways[1].0]));
             let mut credit = Some(connection.credit);

@@ -48,7 +48,6 @@ pub(super) struct HalfOpen {
 pub(super) struct Reading {
     pub(super) packets: u64,
     pub(super) bytes: u64,
-    pub(super) wire_bytes: u64,
     pub(super) missed: u64,
 }
 
@@ -74,10 +73,9 @@ impl Entry {
         }
         let traffic = Traffic { packets: flow.packets - read.packets, bytes: flow.bytes - read.bytes };
         let [ingress, egress] = leg.ports().map(|port| tally.port(port));
-        let on_wire = flow.wire_bytes - read.wire_bytes;
-        ingress.received(traffic.packets, on_wire);
-        egress.sent(traffic.packets, on_wire);
-        *read = Reading { packets: flow.packets, bytes: flow.bytes, wire_bytes: flow.wire_bytes, missed: flow.missed };
+        ingress.received(traffic.packets, traffic.bytes);
+        egress.sent(traffic.packets, traffic.bytes);
+        *read = Reading { packets: flow.packets, bytes: flow.bytes, missed: flow.missed };
         leg.add(flows, basis, traffic, flow)
     }
 }

@@ -447,11 +447,7 @@ impl Fate {
 }
 
 impl Size {
-    /// Each segment of a super-packet repeats the headers.
     fn of(packet: &Packet<'_>) -> Self {
-        let packets = u64::from(packet.segments());
-        let headers = packet.largest_segment().saturating_sub(usize::from(packet.offload().gso_size));
-        let repeated = if packets > 1 { (packets - 1) * headers as u64 } else { 0 };
-        Self { packets, bytes: packet.len() as u64 + repeated }
+        Self { packets: packet.segments().into(), bytes: packet.wire_len() }
     }
 }

@@ -22,7 +22,7 @@ impl<'a> PacketView<'a> {
     #[expect(clippy::inline_always, reason = "most of it is the same for all packets of a kind")]
     #[inline(always)]
     pub(super) fn of(packet: &'a Packet<'_>, of_first: Option<&'a Tuple>, now: Timestamp) -> Self {
-        let traffic = Traffic { packets: packet.segments().into(), bytes: packet.len() as u64 };
+        let traffic = Traffic { packets: packet.segments().into(), bytes: packet.wire_len() };
         let passing = Passing { traffic, signal: Signal::of(packet), ttl: packet.ttl(), at: now };
         let tuple = of_first.unwrap_or(packet.tuple());
         Self { tuple, answers: answered(packet), passing, packet: Some(packet) }

@@ -34,18 +34,18 @@ const LAST_MARK: std::ops::Range<usize> = 76..80;
 /// By which its copies are known, how long they may be, and how many found no room.
 const COPIES: std::ops::Range<usize> = 80..84;
 const MOST: std::ops::Range<usize> = 84..88;
-const MISSED: std::ops::Range<usize> = 88..96;
+const MISSED: std::ops::Range<usize> = 40..48;
 /// The flow as its receiver sees it, what that adds to a checksum, and whether it does.
-const RECEIVED: std::ops::Range<usize> = 96..132;
-const SUMS: std::ops::Range<usize> = 132..140;
-const TRANSLATED: usize = 140;
+const RECEIVED: std::ops::Range<usize> = 88..124;
+const SUMS: std::ops::Range<usize> = 124..132;
+const TRANSLATED: usize = 132;
 /// What TCP's sender has acknowledged.
-const EXPECTS: std::ops::Range<usize> = 144..148;
+const EXPECTS: std::ops::Range<usize> = 136..140;
 /// What a guest writes, which could be taken for a mark.
 const FORGED: [u8; 6] = [1, 0, 1, 0, 0, 0];
 
 type Key = [u8; 44];
-type Value = [u8; 152];
+type Value = [u8; 144];
 
 /// A program with one flow in its map.
 struct Loaded {
@@ -139,7 +139,7 @@ fn key(packet: &Packet<'_>) -> Key {
 }
 
 fn value(packet: &Packet<'_>) -> Value {
-    let mut value = [0; 152];
+    let mut value = [0; 144];
     for (at, number) in [(0, EPOCH), (8, 3_600_000_000_000), (16, monotonic_nanos())] {
         value[at..at + 8].copy_from_slice(&number.to_ne_bytes());
     }

@@ -21,8 +21,8 @@ const LAST: std::ops::Range<usize> = 16..24;
 const MTU: std::ops::Range<usize> = 52..54;
 const TTL: usize = 54;
 const ENDED: usize = 55;
-const GRANTED: usize = 142;
-const SIGNALS: usize = 143;
+const GRANTED: usize = 134;
+const SIGNALS: usize = 135;
 const BACK: [u8; 12] = [2, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 4];
 
 type Grant = [u8; 64];
