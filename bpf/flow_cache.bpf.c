@@ -114,7 +114,7 @@ struct mark {
 	__u32 number;
 } __attribute__((packed));
 
-// Without a slot: the packet has ended an entry; or begins a connection where the entry's one was over.
+// Without a slot: the packet has ended an entry; RENEWED if it opens a connection after one that is over.
 #define ENDED 1
 #define RENEWED 2
 
@@ -294,7 +294,7 @@ static __always_inline bool adds_up(struct __sk_buff *skb, const struct packet *
 	return fold(sum) == 0xffff;
 }
 
-// Whether a segment is a bare header that adds up: a kernel without a socket resets connections by such ones.
+// Whether a segment is a bare header with a right checksum. A kernel without a socket sends such resets.
 static __always_inline bool is_bare(struct __sk_buff *skb, const struct packet *p, __u64 sum)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -308,7 +308,7 @@ static __always_inline bool is_bare(struct __sk_buff *skb, const struct packet *
 }
 
 // Packets whose checksum the sender's kernel has left to the device carry the sum of the pseudo-header. Another
-// checksum may be wrong, unless the kernel has verified it or it is added up here.
+// checksum may be wrong, unless the kernel or this program has verified it.
 static __always_inline bool is_vouched_for(struct __sk_buff *skb, struct packet *p, __u64 addresses)
 {
 	__u64 sum = addresses + bpf_htons(p->key.protocol) + bpf_htons(p->len - p->ip_header);
@@ -471,8 +471,8 @@ static __always_inline void answers_of(const struct flow *flow, const struct flo
 	__builtin_memcpy(back->dst, flow->src, sizeof(back->dst));
 }
 
-// No packet is carried in either direction until the daemon has seen this one. Returns whether the connection was over, as
-// far as is known here.
+// No packet is carried in either direction until the daemon has seen this one. Returns whether the flags that were seen here
+// say that the connection is over.
 static __always_inline bool end(struct flow *flow, struct flow_key *key)
 {
 	struct flow_key back = {};

@@ -283,7 +283,7 @@ mod tests {
     use super::*;
     use crate::cli::output::Format;
 
-    /// Where the packet met the same it is told with its port or identifier, else each difference.
+    /// Reports the port or identifier of a packet that took the same way; otherwise, each difference.
     #[test]
     fn what_a_real_packet_did_is_told_at_the_end() {
         let last = |probe: &str, verdict: &str, differences: &[&str]| {

@@ -141,7 +141,7 @@ pub const SLOTS: usize = 1 << 16;
 
 /// In a mark without a slot: the packet has begun or ended the connection of a flow that was carried.
 const ENDED: u32 = 1;
-/// The same of a packet that begins one, where that connection was over.
+/// The same of a packet that opens a connection after one that is over.
 const RENEWED: u32 = 2;
 
 /// What the program puts on a packet that goes up while its flow waits, in place of the Ethernet destination.
@@ -165,7 +165,7 @@ impl Mark {
         [s0, s1] == [0; 2] && matches!(u32::from_ne_bytes([n0, n1, n2, n3]), ENDED | RENEWED)
     }
 
-    /// Whether it begins a connection where that flow's was over: its record may not say so yet.
+    /// Whether a frame from there opens a connection after one that is over, though the record may not say so yet.
     pub fn has_renewed(destination: [u8; 6]) -> bool {
         let [s0, s1, n0, n1, n2, n3] = destination;
         [s0, s1] == [0; 2] && u32::from_ne_bytes([n0, n1, n2, n3]) == RENEWED
@@ -266,7 +266,7 @@ impl FlowCache {
         update(&self.flows, key, flow)
     }
 
-    /// The same, and fails if the kernel has written one itself.
+    /// The same. Fails if the program has written an entry for this key.
     pub fn put_new(&self, key: &FlowKey, flow: &Flow) -> io::Result<()> {
         let request = MapRequest::new(&self.flows, &raw const *key as u64, &raw const *flow as u64).only_new();
         // SAFETY: the kernel reads a key of 44 bytes and a value of 144, the sizes of this map's and of these types.

@@ -88,7 +88,7 @@ impl<'a> Packet<'a> {
         self.tuple.protocol
     }
 
-    /// Notes that a connection of this flow was over when it came, whatever is known of that here.
+    /// Notes that the former connection with these addresses and ports is over, even if its record does not say so.
     pub fn renew(&mut self) {
         self.renews = true;
     }

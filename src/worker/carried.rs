@@ -91,7 +91,7 @@ struct Keeper {
     taps: Arc<ArcSwap<Taps>>,
     /// Taken from `grants`, to be entered; between two calls none.
     opened: Vec<Opened>,
-    /// The connections that are due for each of the [`LOOKS`], and when: since when they are open, and both ways.
+    /// For each of the [`LOOKS`]: when it is due, when the connection was opened, and its keys.
     looks: [VecDeque<(u64, Timestamp, [FlowKey; 2])>; LOOKS.len()],
     looked_at: u64,
     /// How many entries carry.
@@ -383,7 +383,7 @@ impl Keeper {
             Some((traced, most)) => self.copies.want(flow, traced, most),
         };
         let Some(flow) = flow else { return };
-        // Where none is known, the kernel may have opened a connection that is not entered yet: that one stays.
+        // Without a known entry, there may be one that the program has written a moment ago: it stays.
         let put = if known.is_some() { self.cache.put(&key, &flow) } else { self.cache.put_new(&key, &flow) };
         let (is_known, is_put) = (known.is_some(), put.is_ok());
         // A full map, or an end since: what is there no longer stands for the flow.

@@ -33,7 +33,7 @@ pub struct Received {
     pub mark: Option<Mark>,
     /// The kernel carried its flow until now.
     pub ended: bool,
-    /// It begins a connection where that flow's was over.
+    /// It opens a connection, and the one that the kernel carried is over.
     pub renews: bool,
 }
 

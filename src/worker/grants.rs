@@ -189,7 +189,7 @@ impl Grants {
         }
     }
 
-    /// Whether there is room for all records that the kernel's connections may need before anyone looks again (NSG-26).
+    /// Whether there is room for the records of all connections that the kernel may open until the next reading (NSG-26).
     pub(super) fn has_room(&self, kind: &Kind) -> bool {
         zip(kind.opening.nics, kind.terms).all(|(nic, terms)| self.flows.records.has_room(nic, terms.share, CREDIT))
     }
@@ -275,8 +275,8 @@ impl Grants {
         }
     }
 
-    /// Withdraws kinds that have no room any more, or opened nothing for a while; forgets those that were withdrawn as long
-    /// ago.
+    /// Withdraws kinds without room for their records, and kinds that opened nothing for a while. Forgets those that it
+    /// withdrew as long ago.
     pub(super) fn sweep(&self, now: u64) {
         let mut kept = self.kept();
         for granted in kept.kinds.values_mut().filter(|granted| !self.has_room(&granted.kind)) {

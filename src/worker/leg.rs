@@ -180,8 +180,8 @@ impl Leg {
         Some(Basis { begun, idle_secs })
     }
 
-    /// What a connection without a mapping stands on whose records were made for a packet that came `at` that time, and what
-    /// became of these since.
+    /// What a connection of [`Leg::of_opened`] stands on, if its first packet came `at` that time, and what became of its
+    /// records since.
     pub(super) fn basis_of_opened(&self, flows: &Flows, at: Timestamp) -> (Basis, Standing) {
         let mut basis = Basis { begun: [at; 2], idle_secs: u16::MAX };
         let mut standing = Standing::Open;
@@ -530,7 +530,7 @@ mod tests {
         assert_eq!(gone, Standing::Gone, "it began at another time");
     }
 
-    /// What a connection's packets said by the kernel's way is known later than what came to a worker.
+    /// The flags of carried packets are read later than those of packets that came to a worker.
     #[test]
     fn nsg_21_packets_that_were_carried_before_a_reset_do_not_take_it_back() {
         let flows = Flows::new(FlowLimits::default());

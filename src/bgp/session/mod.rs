@@ -415,8 +415,8 @@ impl Session {
         self.ending = Some(ending);
     }
 
-    /// An attempt failed; of no interest if the peer has connected meanwhile. A peer that has said why it ended the last
-    /// connection may refuse some for a while.
+    /// An attempt to connect failed. It says nothing if the peer has connected meanwhile. A peer that ended the last connection
+    /// with a reason may refuse others for a while: the reason stays.
     fn unanswered(&mut self, now: Instant) {
         if !self.is_live() && matches!(self.ending, None | Some(Ending::Lost)) {
             self.ending = Some(Ending::Unanswered);

@@ -71,7 +71,7 @@ pub enum Ending {
     Received(Notification),
     /// TCP did, without a word.
     Lost,
-    /// There was none: nobody accepted it.
+    /// The peer accepted none.
     Unanswered,
 }
 

@@ -193,7 +193,7 @@ mod tests {
         assert_eq!((message.as_str(), notes), ("", vec!["a second try".to_owned(), unseen.to_owned()]));
         let (verdict, message, _) = judged(1, &[], &|outcome| outcome.arrived = false);
         assert_eq!((verdict, message.as_str()), (Verdict::Blocked, ""));
-        // Behind a guest's own rules the packets' answer counts, and where they were lost is told.
+        // Where a guest has rules of its own, the packets decide, and the output says where they were lost.
         let (_, message, _) = judged(0, &["db"], &|outcome| {
             let text = "db saw it last".to_owned();
             outcome.arrived = false;
@@ -202,7 +202,7 @@ mod tests {
         assert!(message.contains("db saw it last"), "{message}");
     }
 
-    /// An answer that nobody expects is waited for a shorter time.
+    /// The test waits for a shorter time if it expects no answer.
     #[test]
     fn packets_are_waited_for_where_an_answer_is_expected() {
         let network = network(

@@ -209,7 +209,7 @@ mod tests {
     use crate::cli::test::tests::{Lab, network};
     use crate::config;
 
-    /// A stage that is somebody's lab, and how often it was asked until it was ready.
+    /// A stage in a lab that runs already, and how often the stage asked that lab until it was ready.
     fn asked(stop: bool, answer: impl Fn(usize, &Request) -> Value + Send + Sync + 'static) -> usize {
         let lab = Lab::answering(answer);
         Stage::running(lab.record.clone()).wait_for_backends(&AtomicBool::new(stop)).ok().unwrap();

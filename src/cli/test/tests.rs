@@ -68,7 +68,7 @@ impl Lab {
         Self { record, asked, _directory: directory }
     }
 
-    /// A lab that nobody asks anything.
+    /// A lab that gets no request.
     fn mute() -> Self {
         Self::answering(|_, _| json!({"refused": {"message": "nothing is known", "help": null}}))
     }
@@ -127,7 +127,7 @@ fn a_test_waits_before_it_is_asked_where_there_is_something_to_wait_for() {
     let (lab, began) = (routes_from(0), Instant::now());
     let tested = run(&later, Some(&lab), false).remove(0);
     assert!(tested.problems.is_empty() && began.elapsed() >= Duration::from_millis(300));
-    // The model says the same at any time, and whoever stops a run does not wait.
+    // The model says the same at any time, and a run that is stopped does not wait.
     let much_later = network("{on: web, routes: 10.9.0.0/16, after: 10min, retry: 9, timeout: 10min}");
     let began = Instant::now();
     assert!(run(&much_later, None, false).remove(0).problems.is_empty());

@@ -177,7 +177,7 @@ impl FlowTable {
         if full.is_of_nic() || !self.make_room(nic, terms, now, tell) { Err(full) } else { Ok(room) }
     }
 
-    /// Whether there is room for so many more flows of a NIC, and for their other ends.
+    /// Whether there is room for `flows` more records of a NIC, and for as many at the other ends.
     pub fn has_room(&self, nic: NicId, share: Share, flows: usize) -> bool {
         self.shares.check_with(nic, share, flows).is_ok()
     }

@@ -204,8 +204,8 @@ impl Record {
         }
     }
 
-    /// Counts packets that the kernel carried, the last of them at `last`; `signal` is what all of them said, and those
-    /// that were counted before.
+    /// Counts packets that the kernel carried, the last of them at `last`. `signal` has the flags of all that it has carried so
+    /// far, so those of former readings too.
     pub(super) fn count(&mut self, direction: Direction, traffic: Traffic, signal: Signal, last: Timestamp) {
         if last > self.last {
             self.last = last;

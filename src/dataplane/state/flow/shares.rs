@@ -128,7 +128,7 @@ impl Shares {
         self.check_with(nic, share, 0)
     }
 
-    /// The same with so many more flows of a NIC, whose other ends may be in its network.
+    /// The same with `flows` more records of a NIC, and as many of other NICs in its network.
     pub(super) fn check_with(&self, nic: NicId, share: Share, flows: usize) -> Result<(), TableFull> {
         let (of_nic, of_network) = (self.of_nic(nic) + flows, self.of_share(share) + 2 * flows);
         let records = self.records() + 2 * flows;

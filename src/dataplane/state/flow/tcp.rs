@@ -27,7 +27,7 @@ const RST: u8 = 4;
 const OTHER: u8 = 8;
 /// SYN without ACK: beside the four bits of a side.
 const OPENS: u8 = 16;
-/// The same where the connection before is over, though its record may not say so.
+/// Beside OPENS: the connection before it is over, though its record may not say so.
 const RENEWS: u8 = 32;
 const SIDE: u8 = 15;
 const INBOUND: u32 = 4;
@@ -67,7 +67,7 @@ impl Signal {
         self.0 & OPENS != 0
     }
 
-    /// The same, and its flow's former connection is over.
+    /// Such a segment after a connection that is over, even if the record does not say so.
     #[inline]
     pub const fn renews(self) -> bool {
         self.0 & RENEWS != 0
@@ -90,7 +90,7 @@ impl Connection {
         self.note_earlier(direction, signal);
     }
 
-    /// Notes segments that came before the last one that is noted.
+    /// Notes segments that came before others which are noted already: they do not take a reset back.
     #[inline]
     pub(in crate::dataplane) const fn note_earlier(&mut self, direction: Direction, signal: Signal) {
         self.0 |= (signal.0 & SIDE) << Self::shift(direction);
