@@ -385,14 +385,14 @@ impl Keeper {
         let Some(flow) = flow else { return };
         // Without a known entry, there may be one that the program has written a moment ago: it stays.
         let put = if known.is_some() { self.cache.put(&key, &flow) } else { self.cache.put_new(&key, &flow) };
-        let (is_known, is_put) = (known.is_some(), put.is_ok());
+        let is_put = put.is_ok();
         // A full map, or an end since: what is there no longer stands for the flow.
         if is_put && leg.basis(&self.flows, now) == Some(basis) {
             let (leg, read, copies) = (*leg, Reading::default(), flow.copies);
             let (slot, opened_at, half_open) = (Some(slot), None, None);
             self.replace(key, Some(Entry { leg, basis, read, copies, slot, opened_at, half_open, over: false }));
         } else {
-            if is_known || is_put {
+            if known.is_some() || is_put {
                 self.end_entry(&key);
             }
             self.copies.end(flow.copies);
