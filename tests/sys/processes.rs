@@ -36,17 +36,14 @@ fn listed(pid: u32) -> Option<Listed> {
 fn a_process_is_listed_as_it_is() {
     let mut sleeper = start("sleep", &["1000"]);
     let id = ProcessId::of(sleeper.id()).unwrap();
-    eventually(|| process::program(id.pid).is_some_and(|name| name == "sleep"));
+    // A program has its name before it has its words, and these before its environment.
+    eventually(|| process::was_given(id.pid, "VNET_TEST_OF", "processes"));
+    assert!(!process::was_given(id.pid, "VNET_TEST_OF", "process"));
+    assert_eq!(process::program(id.pid).unwrap(), "sleep");
+    assert_eq!(process::command(id.pid), b"sleep\x001000\0");
     let seen = listed(id.pid).unwrap();
     assert_eq!((seen.id, seen.parent, seen.group), (id, std::process::id(), id.pid));
-    assert_eq!(
-        (seen.has_terminal, process::command(id.pid)),
-        (listed(std::process::id()).unwrap().has_terminal, b"sleep\x001000\0".to_vec())
-    );
-    assert!(
-        process::was_given(id.pid, "VNET_TEST_OF", "processes")
-            && !process::was_given(id.pid, "VNET_TEST_OF", "process")
-    );
+    assert_eq!(seen.has_terminal, listed(std::process::id()).unwrap().has_terminal);
     eventually(|| listed(id.pid).is_some_and(|seen| !seen.is_busy));
     assert!(id.is_alive() && id.is_there() && !id.is_replaced());
     let stranger = ProcessId { start_time: id.start_time + 1, ..id };
