@@ -11,8 +11,10 @@
 
 #![expect(unsafe_code, reason = "bpf(2), membarrier(2) and a map's memory")]
 
+use std::error::Error;
 use std::ffi::{c_int, c_long};
 use std::io;
+use std::iter;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::slice;
@@ -207,7 +209,7 @@ pub struct Port {
 impl FlowCache {
     /// Loads the programs.
     pub fn load() -> io::Result<Self> {
-        let mut object = EbpfLoader::new().btf(None).load(OBJECT).map_err(io::Error::other)?;
+        let mut object = EbpfLoader::new().btf(None).load(OBJECT).map_err(of_kernel)?;
         let from_guest = program(&mut object, "from_guest")?;
         let from_daemon = program(&mut object, "from_daemon")?;
         let carry = program(&mut object, "carry")?;
@@ -454,9 +456,17 @@ impl Drop for Port {
 
 fn program(object: &mut Ebpf, name: &str) -> io::Result<OwnedFd> {
     let program = object.program_mut(name).ok_or_else(|| io::Error::other(format!("no program {name}")))?;
-    let program: &mut SchedClassifier = program.try_into().map_err(io::Error::other)?;
-    program.load().map_err(io::Error::other)?;
-    program.fd().map_err(io::Error::other)?.as_fd().try_clone_to_owned()
+    let program: &mut SchedClassifier = program.try_into().map_err(of_kernel)?;
+    program.load().map_err(of_kernel)?;
+    program.fd().map_err(of_kernel)?.as_fd().try_clone_to_owned()
+}
+
+/// The loader's error, as the kind that the kernel's own behind it has.
+fn of_kernel(error: impl Into<Box<dyn Error + Send + Sync>>) -> io::Error {
+    let error = error.into();
+    let mut causes = iter::successors(Some(&*error as &(dyn Error + 'static)), |&error| error.source());
+    let kind = causes.find_map(|error| error.downcast_ref::<io::Error>()).map_or(io::ErrorKind::Other, io::Error::kind);
+    io::Error::new(kind, error)
 }
 
 const LOOKUP: c_int = 1;

@@ -335,7 +335,16 @@ fn a_flood_of_connections_takes_no_more_than_the_credit_and_fills_nothing_for_go
     let stopped = Stopped::of(&lab);
     // Each from another port: a port that is used again goes up. The last one waits for less than closed records stay.
     let ports = 10_000..10_000 + 2 * CREDIT as u16;
-    let opened = ports.take_while(|port| exchange(&lab, to, *port, End::Reset, 5 * NEVER)).count();
+    // On a busy machine a single one may be answered late.
+    let (mut opened, mut unanswered) = (0, 0);
+    for port in ports {
+        let answered = exchange(&lab, to, port, End::Reset, 5 * NEVER);
+        opened += usize::from(answered);
+        unanswered = if answered { 0 } else { unanswered + 1 };
+        if unanswered == 3 {
+            break;
+        }
+    }
     drop(stopped);
     let both = lab.data(&["flows", "--both", "--limit", "100000"]).as_array().unwrap().len();
     assert!(both >= 2 * opened, "each has its records: {both}");

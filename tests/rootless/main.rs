@@ -127,7 +127,10 @@ fn nodes_are_entered_and_nothing_is_left() {
     // Without a name `up` takes the one topology here.
     assert_fine(&user.vnet(&["up"]));
     let status = said(&user.vnet(&["status"]));
-    assert!(status.contains("Devices tun, the kernel carries no flows: programs in the kernel need root"), "{status}");
+    assert!(
+        status.contains("Devices tun, the kernel carries no flows: programs in the kernel need root\n"),
+        "{status}"
+    );
     let hosts = user.vnet(&["exec", "db", "--", "cat", "/etc/hosts"]);
     assert!(said(&hosts).contains("10.1.1.4 web"), "{}", said(&hosts));
     let name = user.vnet(&["exec", "db", "--", "sh", "-c", "cat /proc/sys/kernel/hostname; ls /sys/class/net; pwd"]);

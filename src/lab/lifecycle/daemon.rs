@@ -198,7 +198,13 @@ fn queues(network: &Network) -> (Queues, Option<String>) {
     match Router::new() {
         Ok(router) => (Queues { router: Some(Arc::new(router)), ..plain(DeviceKind::Veth) }, None),
         Err(error) => {
-            let why = format!("programs in the kernel need root and Linux 5.12 or newer: {error}");
+            let why = match error.kind() {
+                io::ErrorKind::PermissionDenied => "programs in the kernel need root".to_owned(),
+                // A verifier's answer has many lines.
+                _ => {
+                    format!("its programs need Linux 5.12 or newer: {}", error.to_string().lines().next().unwrap_or(""))
+                }
+            };
             (plain(without), Some(why))
         }
     }
