@@ -304,7 +304,7 @@ mod tests {
             circuit: CircuitIx(0),
             tier0: "sddc-T0".to_owned(),
             tier1: vec!["sddc-T1".to_owned()],
-            segments: vec![segment],
+            segments: vec![segment.clone()],
             firewall: DistributedFirewall::default(),
             internet: CloudInternet::Disabled,
             run: Program::default(),
@@ -329,5 +329,13 @@ mod tests {
         assert_eq!(hosts(cloud.hosts()), "10.175.1.4 10.175.1.5 10.175.1.6");
         assert_eq!(hosts(cloud.vmotion_hosts()), "10.175.1.132 10.175.1.133 10.175.1.134");
         assert_eq!(PrivateCloud::links(block).map(|link| link.to_string()), ["10.175.0.224/30", "10.175.0.228/30"]);
+        let second = Segment { name: "t".to_owned(), prefix: "10.176.2.0/25".parse().unwrap(), router: 1, ..segment };
+        let tier1 = vec!["sddc-T1".to_owned(), "sddc-T1-2".to_owned()];
+        let two = PrivateCloud { tier1, segments: vec![cloud.segments[0].clone(), second], ..cloud };
+        let of = |tier| two.router_addresses(tier).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        // Each link between the tiers has both of its ends.
+        assert_eq!(of(Tier::Zero), "100.64.0.0/31 100.64.0.2/31");
+        assert_eq!(of(Tier::One(0)), "100.64.0.1/31 10.176.1.1/24");
+        assert_eq!(of(Tier::One(1)), "100.64.0.3/31 10.176.2.1/25");
     }
 }

@@ -117,3 +117,25 @@ const UNROUTABLE_V4: [Ipv4Net; 8] = [
 const fn range([a, b, c, d]: [u8; 4], length: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// UDR-15, TAG-10.
+    #[test]
+    fn the_internet_has_what_it_is_given_and_with_egress_what_is_routable() {
+        let own = IpAddr::from([203, 0, 113, 5]);
+        let alone = Internet { addresses: vec![own], run: Program::default(), host_egress: false };
+        let with_egress = Internet { host_egress: true, ..alone.clone() };
+        let private = [[10, 0, 0, 4], [172, 31, 255, 255], [192, 168, 0, 1], [100, 127, 0, 1], [224, 0, 0, 1]];
+        let public = [[8, 8, 8, 8], [172, 32, 0, 1], [100, 128, 0, 1], [223, 255, 255, 255]];
+        assert!(alone.has(own) && with_egress.has(own));
+        assert!(public.iter().all(|address| with_egress.has((*address).into()) && !alone.has((*address).into())));
+        assert!(!private.iter().any(|address| with_egress.has((*address).into()) || is_routable((*address).into())));
+        // The host translates IPv4 alone.
+        let six: IpAddr = "2001:4860:4860::8888".parse().expect("an address");
+        assert!(is_routable(six) && !with_egress.has(six));
+        assert!(!["fe80::1", "fd00::1", "::1"].iter().any(|six| is_routable(six.parse().expect("an address"))));
+    }
+}

@@ -16,7 +16,8 @@ use vnet::analysis::{self, Explanation};
 use vnet::compile::{Compiled, Ids, compile_numbered};
 use vnet::config;
 use vnet::dataplane::{
-    DropReason, End, FlowLimits, Flows, Paths, PortId, Quiet, Timestamp, Verdict, process, reset_end,
+    DropReason, End, FlowLimits, Flows, Ingress, Paths, PortId, Quiet, Recorder, Step, Timestamp, Verdict, process,
+    reset_end,
 };
 use vnet::model::{Attachment, Health, Learned, Network, ProbeKey, Verdict as Answer};
 use vnet::wire::{Offload, Packet, Protocol, Reset, Tuple, build};

@@ -3,6 +3,7 @@
 
 mod balancer;
 mod edge;
+mod outages;
 mod paths;
 mod pipeline;
 mod reference;

@@ -69,6 +69,28 @@ fn lb_14_lb_16_a_backend_that_is_set_down_gets_no_new_flow_though_all_are_probed
 }
 
 #[test]
+fn lb_14_lb_16_tcp_leaves_the_only_backend_of_a_pool_unless_its_administrator_set_it_down() {
+    let alone = FILE.replacen(", networkSecurityGroup: b, loadBalancerBackendAddressPools: [lb/web]", "", 1);
+    let set = |state: &str| {
+        let pool =
+            format!("{{name: web, loadBalancerBackendAddresses: [{{ipAddress: 10.1.1.4, adminState: {state}}}]}}");
+        alone.replacen("{name: web}]\n    probes", &format!("{pool}]\n    probes"), 1)
+    };
+    let goes_on = |up: &str, down: &str| {
+        let mut lab = Lab::new(up);
+        lab.learn(&health(&["a"]));
+        assert_eq!(lab.backend(1000), "a");
+        lab.apply(down);
+        lab.learn(&health(&[]));
+        lab.send("client", &tcp((CLIENT, 1000), (WEB, 80), ACK)).map(|(node, _)| node)
+    };
+    let ended = Err(DropReason::NoMapping);
+    assert_eq!(goes_on(&alone, &alone), ended, "its probe has failed");
+    assert_eq!(goes_on(&set("None"), &set("None")), ended, "the administrator leaves it to the probe");
+    assert_eq!(goes_on(&set("None"), &set("Down")), Ok("a".to_owned()));
+}
+
+#[test]
 fn lb_10_nsg_31_a_probe_meets_the_rules_of_its_backend_and_is_answered_under_any_routes() {
     const PLATFORM: &str = "168.63.129.16";
     let probe = tcp((PLATFORM, 6000), ("10.1.1.4", 8080), SYN);

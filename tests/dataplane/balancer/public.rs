@@ -91,6 +91,27 @@ fn lb_25_both_ends_of_an_idle_connection_get_a_reset_at_once() {
 }
 
 #[test]
+fn lb_25_a_reset_is_reported_with_the_interface_of_the_flow() {
+    let lab = Lab::new(PUBLIC);
+    let node = lab.connect(("internet", (INTERNET, 7)), ((FRONT, 80), 8080));
+    let (late, snapshot) = (Timestamp(lab.now.0 + 300_000_000_000), &lab.compiled.snapshot);
+    let mut told = Vec::new();
+    lab.flows.mappings.expire(late, usize::MAX, |parted| {
+        for end in [End::Far, End::Near] {
+            let (mut bytes, mut leg) = ([0; Reset::LEN_MAX], Recorder::new());
+            reset_end(snapshot, &lab.flows, (parted, end), late, &mut bytes, &mut leg).unwrap();
+            told.extend([leg.steps().first().copied(), leg.steps().last().copied()].map(Option::unwrap));
+        }
+    });
+    let nic = match snapshot.ports[lab.port(&node).0 as usize] {
+        Ingress::Nic(nic) => nic,
+        ref other => panic!("{other:?}"),
+    };
+    let [far, near] = ["internet", &node].map(|end| Step::Delivered { port: lab.port(end) });
+    assert_eq!(told, [Step::Reset { nic }, far, Step::Reset { nic }, near]);
+}
+
+#[test]
 fn lb_25_an_end_in_a_peer_gets_a_reset_and_one_behind_an_appliance_does_not() {
     let resets = FILE.replace("frontendPort: 80, ", "frontendPort: 80, enableTcpReset: true, ");
     let lab = Lab::new(&resets);

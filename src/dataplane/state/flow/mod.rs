@@ -10,6 +10,8 @@
 
 mod event;
 pub(in crate::dataplane) mod key;
+#[cfg(test)]
+mod limit_tests;
 mod record;
 mod shard;
 mod shares;

@@ -13,30 +13,36 @@ use super::*;
 const SECOND: u64 = 1_000_000_000;
 const ONE: Traffic = Traffic { packets: 1, bytes: 100 };
 
-fn at(seconds: u64) -> Timestamp {
+pub(super) fn at(seconds: u64) -> Timestamp {
     Timestamp(seconds * SECOND)
 }
 
-fn tuple(src_port: u16) -> Tuple {
+pub(super) fn tuple(src_port: u16) -> Tuple {
     let (src, dst) = (IpAddr::from([10, 0, 0, 4]), IpAddr::from([10, 1, 0, 4]));
     Tuple { src, dst, protocol: Protocol::TCP, src_port, dst_port: 80 }
 }
 
-fn terms(timeout_secs: u16) -> FlowTerms {
+pub(super) fn terms(timeout_secs: u16) -> FlowTerms {
     FlowTerms { timeout_secs, ..FlowTerms::default() }
 }
 
 /// A packet without TCP flags.
-fn plain(at: Timestamp) -> Passing {
+pub(super) fn plain(at: Timestamp) -> Passing {
     Passing { traffic: ONE, signal: Signal::NONE, ttl: 64, at }
 }
 
 /// In the network that the NIC is in: each has two.
-fn of_network(nic: NicId, timeout_secs: u16) -> FlowTerms {
+pub(super) fn of_network(nic: NicId, timeout_secs: u16) -> FlowTerms {
     FlowTerms { share: Share(nic.0 as u16 / 2), ..terms(timeout_secs) }
 }
 
-fn admit(table: &FlowTable, nic: NicId, src_port: u16, timeout_secs: u16, now: Timestamp) -> Result<(), TableFull> {
+pub(super) fn admit(
+    table: &FlowTable,
+    nic: NicId,
+    src_port: u16,
+    timeout_secs: u16,
+    now: Timestamp,
+) -> Result<(), TableFull> {
     let terms = of_network(nic, timeout_secs);
     let room = table.reserve(nic, &terms, now, |_| {})?;
     room.admit(Direction::Outbound, &tuple(src_port), Deciders::default(), plain(now), &terms);
@@ -44,7 +50,7 @@ fn admit(table: &FlowTable, nic: NicId, src_port: u16, timeout_secs: u16, now: T
 }
 
 /// Which flows were pushed out for this many new flows of a NIC, and how many new ones were refused.
-fn flood(
+pub(super) fn flood(
     table: &FlowTable,
     nic: NicId,
     ports: std::ops::Range<u16>,
@@ -63,7 +69,7 @@ fn flood(
     (gone, refused)
 }
 
-fn follows(table: &FlowTable, nic: NicId, src_port: u16, now: Timestamp) -> bool {
+pub(super) fn follows(table: &FlowTable, nic: NicId, src_port: u16, now: Timestamp) -> bool {
     table.follow(nic, Direction::Outbound, &tuple(src_port), plain(now), &terms(240)) == Follow::Passes
 }
 
@@ -250,85 +256,6 @@ fn nsg_24_a_lapsed_record_is_not_followed_even_before_it_is_swept() {
     assert_eq!(table.len(), 1, "the new flow takes its place");
     let renewed = table.find(NicId(0), Direction::Outbound, &tuple(1), at(481)).unwrap();
     assert_eq!(renewed.sent, ONE, "and counts from the start");
-}
-
-#[test]
-fn nsg_26_a_full_nic_refuses_new_flows_and_harms_no_other() {
-    let table = FlowTable::new(FlowLimits { per_nic: 3, total: 50 });
-    for port in 1..=3 {
-        admit(&table, NicId(0), port, 240, at(0)).unwrap();
-    }
-    assert_eq!(admit(&table, NicId(0), 4, 240, at(60)), Err(TableFull::Nic), "and no other gives way for it");
-    admit(&table, NicId(1), 1, 240, at(0)).unwrap();
-    assert!((1..=3).all(|port| follows(&table, NicId(0), port, at(1))), "established flows go on");
-    assert_eq!(table.len(), 4);
-}
-
-#[test]
-fn nsg_26_flows_that_there_is_room_for_get_their_records_at_both_ends() {
-    for (per_nic, total, room) in [(10, 1_000, 10), (1_000, 400, 133)] {
-        let table = FlowTable::new(FlowLimits { per_nic, total });
-        let has_room = |flows| table.has_room(NicId(0), of_network(NicId(0), 240).share, flows);
-        assert!((0..=room).all(has_room) && !(room + 1..room + 50).any(has_room));
-        for port in 0..room as u16 {
-            assert!([0, 1].iter().all(|nic| admit(&table, NicId(*nic), port, 240, at(0)).is_ok()));
-        }
-        assert!(!has_room(1));
-    }
-}
-
-#[test]
-fn nsg_26_no_nic_takes_the_last_quarter() {
-    let table = FlowTable::new(FlowLimits { per_nic: 1_000, total: 400 });
-    let [first, second, other] = [NicId(0), NicId(1), NicId(2)];
-    let (gone, refused) = flood(&table, first, 0..1_000, at(0));
-    assert!(gone.is_empty(), "a second has not gone by, so each may yet be answered");
-    assert_eq!(table.len_of(first), 240, "3 of the 5 parts that leave a NIC as many as its network has beyond it");
-    assert_eq!(refused, [TableFull::NicShare; 760]);
-    admit(&table, second, 1, 240, at(0)).unwrap();
-    flood(&table, second, 2..1_000, at(0));
-    assert!(table.len_of(first) + table.len_of(second) <= 300, "three quarters");
-    let (_, refused) = flood(&table, other, 0..50, at(0));
-    assert!(refused.is_empty(), "another network finds room");
-    // However many try.
-    for nic in (0..100).map(|n| NicId(n % 4)) {
-        flood(&table, nic, 1_000..1_100, at(0));
-    }
-    assert!(table.len() < 400 && (0..4).all(|nic| table.len_of(NicId(nic)) > 10), "each has something");
-}
-
-#[test]
-fn nsg_26_a_network_at_its_limit_is_named_as_such() {
-    let table = FlowTable::new(FlowLimits { per_nic: 1_000, total: 8 });
-    let shared = FlowTerms::default();
-    let reserve = |nic| table.reserve(NicId(nic), &shared, at(0), |_| {}).map(std::mem::forget);
-    assert!((0..5).all(|nic| reserve(nic).is_ok()));
-    assert_eq!(reserve(5), Err(TableFull::NetworkShare), "a NIC with none is not to blame");
-}
-
-#[test]
-fn nsg_26_the_oldest_flow_without_an_answer_makes_room() {
-    let table = FlowTable::new(FlowLimits { per_nic: 1_000, total: 400 });
-    let [nic, other] = [NicId(0), NicId(2)];
-    let (_, refused) = flood(&table, other, 0..20, at(0));
-    assert!(refused.is_empty());
-    let mut last = 0;
-    for second in 0..10 {
-        last = (second as u16 + 1) * 20;
-        assert_eq!(flood(&table, nic, last - 20..last, at(second)), (vec![], vec![]));
-    }
-    // One was answered, and one goes on.
-    let answer = table.follow(nic, Direction::Inbound, &tuple(3).mirrored(), plain(at(1)), &terms(240));
-    assert_eq!(answer, Follow::Passes);
-    assert!(follows(&table, nic, 5, at(10)));
-    let (gone, refused) = flood(&table, nic, last..300, at(10));
-    let ports: Vec<u16> = gone.iter().map(|record| record.tuple.src_port).collect();
-    assert!(ports.len() > 60 && ports.is_sorted() && ports.iter().all(|port| *port < 200), "{ports:?}");
-    assert!(refused.len() <= 3, "the hand passes other records: {}", refused.len());
-    assert!(table.find(nic, Direction::Outbound, &tuple(0), at(10)).is_none(), "the oldest went");
-    assert!(follows(&table, nic, 3, at(10)) && follows(&table, nic, 5, at(10)));
-    assert_eq!(table.len_of(other), 20, "other networks lose nothing");
-    assert!(table.find(nic, Direction::Outbound, &tuple(299), at(10)).is_some(), "the newest is there");
 }
 
 #[test]
