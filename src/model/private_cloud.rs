@@ -329,6 +329,10 @@ mod tests {
         assert_eq!(hosts(cloud.hosts()), "10.175.1.4 10.175.1.5 10.175.1.6");
         assert_eq!(hosts(cloud.vmotion_hosts()), "10.175.1.132 10.175.1.133 10.175.1.134");
         assert_eq!(PrivateCloud::links(block).map(|link| link.to_string()), ["10.175.0.224/30", "10.175.0.228/30"]);
+        let [everything, some] = ["0.0.0.0/0", "10.0.0.0/8"].map(|prefix| prefix.parse().unwrap());
+        let managed = PrivateCloud { internet: CloudInternet::Enabled, ..cloud.clone() };
+        assert!(cloud.takes(&everything) && cloud.takes(&some) && managed.takes(&some));
+        assert!(!managed.takes(&everything), "Azure's own translation serves it (AVS-11)");
         let second = Segment { name: "t".to_owned(), prefix: "10.176.2.0/25".parse().unwrap(), router: 1, ..segment };
         let tier1 = vec!["sddc-T1".to_owned(), "sddc-T1-2".to_owned()];
         let two = PrivateCloud { tier1, segments: vec![cloud.segments[0].clone(), second], ..cloud };

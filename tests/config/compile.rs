@@ -10,8 +10,8 @@ use vnet::config;
 use vnet::daemon::outage::outage;
 use vnet::dataplane::AclId;
 use vnet::model::{
-    Advertisement, Attachment, CircuitIx, ConnectionIx, GatewayIx, Learned, Network, NicIx, RouteServerIx, Side,
-    SubnetIx, VnetIx,
+    Advertisement, Attachment, CircuitIx, CloudIx, ConnectionIx, GatewayIx, Learned, Network, NicIx, RouteServerIx,
+    Side, SubnetIx, VnetIx,
 };
 
 /// Subnets with the same routes share a table, interfaces that see the same rules an ACL.
@@ -306,6 +306,51 @@ fn er_02_a_link_without_a_way_is_no_next_hop() {
         let network = config::load(&text, "two-circuits.yaml").unwrap().network;
         assert_eq!(next_hops(&network, &down(away), site), expected, "{link}, without {away:?}");
     }
+}
+
+/// VPN-44: the pool, the spaces that the gateway leads to, what it has learned but for a default route, and custom routes; each
+/// once.
+#[test]
+fn vpn_44_a_client_has_each_route_once() {
+    let text = include_str!("../golden/config/vpn-42-point-to-site.yaml");
+    let text = text
+        .replace("[192.168.0.0/16]", "[192.168.0.0/16, 10.1.0.0/16, 172.16.1.0/28]")
+        .replace("vpnClients:", "localNetworkGateways: [{name: b, gatewayIpAddress: 198.51.100.1, bgpSettings: {asn: 65010, bgpPeeringAddress: 10.9.0.1}}]\nconnections: [{name: a-b, connectionType: IPsec, virtualNetworkGateway1: gw, localNetworkGateway2: b, enableBgp: true, sharedKey: k}]\nvpnClients:")
+        .replace("    activeActive: true", "    enableBgp: true\n    activeActive: true");
+    let network = config::load(&text, "clients.yaml").unwrap_or_else(|errors| panic!("{errors}")).network;
+    let mut learned = Learned::default();
+    let heard = ["0.0.0.0/0", "10.9.0.0/16", "192.168.0.0/16"].map(|prefix| prefix.parse().unwrap());
+    learned.bgp.by_connection.insert("a-b".into(), heard.into());
+    let routes = |learned: &Learned| {
+        let routes = network.client_routes(GatewayIx(0), learned);
+        routes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(routes(&Learned::default()), "172.16.1.0/28 172.16.2.0/28 10.1.0.0/16 192.168.0.0/16");
+    assert_eq!(routes(&learned), "172.16.1.0/28 172.16.2.0/28 10.1.0.0/16 10.9.0.0/16 192.168.0.0/16");
+}
+
+/// NSG-26: each virtual network and each private cloud has a share of the flow table of its own.
+#[test]
+fn nsg_26_networks_and_clouds_have_shares_of_their_own() {
+    let text = "
+virtualNetworks:
+  - {name: v, location: westeurope, addressSpace: [10.1.0.0/16], subnets: [{name: s, addressPrefix: 10.1.0.0/24}]}
+  - {name: w, location: westeurope, addressSpace: [10.2.0.0/16], subnets: [{name: s, addressPrefix: 10.2.0.0/24}]}
+privateClouds:
+  - {name: one, networkBlock: 10.175.0.0/22, segments: [{name: a, addressPrefix: 10.176.1.0/24, addresses: [10.176.1.10]}, {name: b, addressPrefix: 10.176.2.0/24, addresses: [10.176.2.10]}]}
+  - {name: two, networkBlock: 10.185.0.0/22, segments: [{name: a, addressPrefix: 10.186.1.0/24, addresses: [10.186.1.10]}]}
+virtualMachines:
+  - {name: v, networkInterfaces: [{subnet: v/s}, {subnet: v/s}]}
+  - {name: w, networkInterfaces: [{subnet: w/s}]}
+";
+    let network = config::load(text, "shares.yaml").unwrap_or_else(|errors| panic!("{errors}")).network;
+    let compiled = compile(&network, &Learned::default(), 1);
+    let share = |sender| compiled.snapshot.nic(compiled.ids().nic(sender).unwrap()).flows.share;
+    let nics = [0, 1, 2].map(|nic| share(Sender::Nic(NicIx(nic))));
+    let [a, b, c] = [(0, 0), (0, 1), (1, 0)].map(|(cloud, segment)| share(Sender::Segment(CloudIx(cloud), segment)));
+    assert!(nics[0] == nics[1] && a == b, "one network, one share");
+    let different: HashSet<_> = [nics[0].0, nics[2].0, a.0, c.0].into();
+    assert_eq!(different.len(), 4, "{different:?}");
 }
 
 fn load(path: &Path) -> Network {

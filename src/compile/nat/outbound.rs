@@ -143,7 +143,6 @@ fn without_rules(balancer: &LoadBalancer, frontend: usize, address: IpAddr, from
     });
     let mut blocks: Vec<_> = taken.map(|port| u32::from(port / BLOCK * BLOCK)).collect();
     blocks.sort_unstable();
-    blocks.dedup();
     let mut left = Vec::new();
     let mut first = from;
     let mut keep = |first: u32, end: u32| {
