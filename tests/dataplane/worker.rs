@@ -483,8 +483,8 @@ fn acknowledging(src: SocketAddr, dst: SocketAddr, flags: u8) -> Vec<u8> {
     [&vouched.encode(), &segment[..]].concat()
 }
 
-#[test]
-fn lb_25_both_ends_of_an_idle_connection_get_a_reset_and_the_counters_add_up() {
+/// With a connection of a client on A to a backend on B, by a load balancer. It idles.
+fn balanced() -> Bench {
     let mut bench = Bench::new();
     let network = config::load(BALANCED, "balanced.yaml").map_err(|errors| format!("{errors:?}")).unwrap().network;
     bench.tables.snapshot.store(compile(&network, &Learned::default(), 2).snapshot);
@@ -493,14 +493,29 @@ fn lb_25_both_ends_of_an_idle_connection_get_a_reset_and_the_counters_add_up() {
     bench.b.incoming.lock().unwrap().push_back(acknowledging(backend, client, 0x12));
     bench.forwarder.batch(B, Timestamp(0));
     bench.send(acknowledging(client, frontend, 0x10));
-    let sent = |bench: &Bench| [&bench.a, &bench.b].map(|device| device.outgoing.lock().unwrap().len());
-    assert_eq!(sent(&bench), [1, 2]);
+    bench
+}
 
-    let idle = |secs: u64| Timestamp(secs * 1_000_000_000);
-    bench.forwarder.reset_idle(idle(239), usize::MAX);
+const fn after(secs: u64) -> Timestamp {
+    Timestamp(secs * 1_000_000_000)
+}
+
+#[test]
+fn lb_25_both_ends_of_an_idle_connection_get_a_reset_and_the_counters_add_up() {
+    let mut bench = balanced();
+    let (client, frontend, backend) = (at("10.1.0.4", 7), at("10.1.0.100", 80), at("10.1.0.5", 8080));
+    let sent = |bench: &Bench| [&bench.a, &bench.b].map(|device| device.outgoing.lock().unwrap().len());
+    let counted = |bench: &Bench| {
+        let [a, b] = [A, B].map(|port| bench.tally.port(port));
+        let received = (a.rx_packets() + b.rx_packets(), a.rx_bytes() + b.rx_bytes());
+        (received, [a, b].map(|port| (port.tx_packets(), port.tx_bytes())))
+    };
+    assert_eq!((sent(&bench), counted(&bench)), ([1, 2], ((3, 120), [(1, 40), (2, 80)])));
+
+    bench.forwarder.reset_idle(after(239), usize::MAX);
     assert_eq!(sent(&bench), [1, 2], "not yet");
-    bench.forwarder.reset_idle(idle(260), usize::MAX);
-    assert_eq!(sent(&bench), [2, 3]);
+    bench.forwarder.reset_idle(after(260), usize::MAX);
+    assert_eq!((sent(&bench), counted(&bench)), ([2, 3], ((5, 200), [(2, 80), (3, 120)])));
     for (device, src, dst) in [(&bench.a, frontend, client), (&bench.b, client, backend)] {
         let mut reset = device.outgoing.lock().unwrap().last().unwrap()[Offload::LEN..].to_vec();
         assert_eq!((&reset[24..28], reset[33]), (&[0, 0, 0, 1][..], 0x04), "RST, and the number that it expects");
@@ -510,4 +525,19 @@ fn lb_25_both_ends_of_an_idle_connection_get_a_reset_and_the_counters_add_up() {
         assert_eq!((tuple.dst, tuple.dst_port), (dst.ip(), dst.port()));
     }
     bench.assert_counters_add_up();
+    bench.forwarder.reset_idle(after(600), usize::MAX);
+    assert_eq!(sent(&bench), [2, 3], "once");
+}
+
+#[test]
+fn lb_25_a_reset_that_cannot_be_sent_is_a_drop() {
+    for (error, reason) in [(SendError::Full, DropReason::QueueFull), (SendError::Down, DropReason::NodeDown)] {
+        let mut bench = balanced();
+        *bench.b.send_error.lock().unwrap() = Some(error);
+        bench.forwarder.reset_idle(after(260), usize::MAX);
+        let sent = [&bench.a, &bench.b].map(|device| device.outgoing.lock().unwrap().len());
+        assert_eq!(sent, [2, 2], "the other end gets its reset");
+        assert_eq!([A, B].map(|port| bench.tally.port(port).drops(reason)).iter().sum::<u64>(), 1);
+        bench.assert_counters_add_up();
+    }
 }
