@@ -30,9 +30,9 @@ COPY = ROOT / "target" / "mutants"
 BUILD = ROOT / "target"
 
 # Real labs: they take minutes, and only what the others let through is left for them.
-SYSTEM = {"netns", "conformance", "rootless", "engine"}
+SYSTEM = {"netns", "conformance"}
 # These have labs too, though few or for moments. Labs disturb each other: no two of such runs go on at once.
-LABS = SYSTEM | {"docs live", "hostile", "lab"}
+LABS = SYSTEM | {"docs live", "engine", "hostile", "lab", "rootless"}
 ALONE = threading.Lock()
 # Others' programs, measurements, and what reads the source as text.
 LEFT_OUT = {"architecture", "soak", "alloc", "bgp_interop"}
