@@ -78,6 +78,21 @@ fn rules_of_a_file_are_loaded_replaced_and_removed() {
 }
 
 #[test]
+fn a_machine_that_comes_back_gets_its_rules_again() {
+    let with_rules = with("guest: {nftables: 'table inet one { }'},");
+    let Some(lab) = Lab::up(&with_rules) else { return };
+    let without = with_rules.lines().filter(|line| !line.contains("{name: web,")).collect::<Vec<_>>().join("\n");
+    let stopped = with_rules.replace("{name: web,", "{name: web, powerState: stopped,");
+    for away in [without, stopped] {
+        lab.apply(&away);
+        assert_eq!(lab.data(&["status"])["programs"], Value::Array(Vec::new()));
+        lab.apply(&with_rules);
+        assert_eq!(says(&lab, "web", "nft list tables"), "table inet one\n");
+        assert_eq!(program(&lab)["ended"], "exit status: 0");
+    }
+}
+
+#[test]
 fn a_program_in_a_node_has_its_names_and_its_place() {
     let Some(lab) = Lab::up(&with("")) else { return };
     let said = lab.exec("WEB", &["sh", "-c", "hostname; echo $VNET_LAB $VNET_NODE; ls /sys/class/net; pwd"]);

@@ -245,6 +245,29 @@ fn hostile_lines_in_a_journal_remove_nothing() {
     nothing_left(&lab);
 }
 
+/// Its namespaces are called as this lab's own could be: the mark in each says whose it is.
+#[test]
+fn a_lab_with_a_longer_name_keeps_its_namespaces() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let longer = format!("{}-a", lab.name);
+    let run = |words: &[&str]| assert!(vnet().args(words).status().unwrap().success(), "{words:?}");
+    let named = lab.named(HUB_SPOKE).replacen(&lab.name, &longer, 1);
+    let file = lab.file.with_file_name("longer.yaml");
+    fs::write(&file, named).unwrap();
+    run(&["up", file.to_str().unwrap()]);
+    let namespace = netns::name_path(&format!("{longer}-web"));
+    lab.crash();
+    let journal = directory(&lab).join("journal.json");
+    let line = format!("{{\"making\":{{\"namespace\":\"{}\"}}}}\n", namespace.display());
+    fs::write(&journal, fs::read_to_string(&journal).unwrap() + &line).unwrap();
+    let down = lab.down();
+    let is_there = netns::identity(&namespace).is_some();
+    run(&["-l", &longer, "down"]);
+    assert!(is_there && stderr(&down).contains("is not the lab's and stays"), "{}", stderr(&down));
+    assert!(netns::identity(&namespace).is_none());
+    nothing_left(&lab);
+}
+
 /// What others may have written is not read at all; what the lab made is found by its mark.
 #[test]
 fn state_files_that_others_may_write_to_are_ignored() {
