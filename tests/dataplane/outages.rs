@@ -82,3 +82,29 @@ fn vpn_33_er_02_what_comes_out_of_a_tunnel_or_link_that_is_away_is_not_forwarded
     let other_key = faulty("addressSpace: [172.20.0.0/16]}", "addressSpace: [172.20.0.0/16], sharedKey: other}");
     assert_eq!(other_key, ["v-b", "v-b#2", "x-primary", "x-secondary"]);
 }
+
+#[test]
+fn vpn_33_a_tunnel_to_a_gateway_is_away_with_its_own_instance_or_with_all_of_the_other_s() {
+    let plain = network(&FILE.replacen(
+        "{name: far, virtualNetwork: w, sku: VpnGw2AZ, publicIPAddress: pw}",
+        "{name: far, activeActive: true, sku: VpnGw2AZ, ipConfigurations: [{subnet: w/GatewaySubnet, publicIPAddress: pw}, \
+         {subnet: w/GatewaySubnet, publicIPAddress: p3}]}",
+        1,
+    ).replacen("{name: pw, sku: Standard}", "{name: pw, sku: Standard}, {name: p3, sku: Standard}", 1));
+    let [own, far] = [0, 1].map(|gateway| [0, 1].map(|one| plain.gateway(GatewayIx(gateway)).instance_name(one)));
+    let is_up = |down: &[&String], switched_off: &[Attachment]| {
+        let down = down.iter().map(|name| (*name).clone()).collect();
+        let learned = Learned { down, switched_off: switched_off.iter().copied().collect(), ..Learned::default() };
+        let tunnels = plain.connections.iter().zip((0..).map(ConnectionIx));
+        let tunnels = tunnels.filter(|(one, _)| one.name.starts_with("v-w"));
+        tunnels.map(|(one, at)| (one.name.as_str(), learned.tunnel_is_up(&plain, at))).collect::<Vec<_>>()
+    };
+    assert_eq!(is_up(&[], &[]), [("v-w", true), ("v-w#2", true)]);
+    assert_eq!(is_up(&[&own[0]], &[]), [("v-w", false), ("v-w#2", true)]);
+    assert_eq!(is_up(&[&own[1]], &[]), [("v-w", true), ("v-w#2", false)]);
+    assert_eq!(is_up(&[&far[0]], &[]), [("v-w", true), ("v-w#2", true)]);
+    assert_eq!(is_up(&[&far[1]], &[]), [("v-w", true), ("v-w#2", true)]);
+    assert_eq!(is_up(&[&far[0], &far[1]], &[]), [("v-w", false), ("v-w#2", false)]);
+    assert_eq!(is_up(&[], &[Attachment::Gateway(GatewayIx(1))]), [("v-w", false), ("v-w#2", false)]);
+    assert_eq!(is_up(&[], &[Attachment::Gateway(GatewayIx(2))]), [("v-w", true), ("v-w#2", true)]);
+}
