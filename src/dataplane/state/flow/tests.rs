@@ -259,6 +259,23 @@ fn nsg_24_a_lapsed_record_is_not_followed_even_before_it_is_swept() {
 }
 
 #[test]
+fn a_copy_is_followed_like_the_record_and_a_lapsed_one_has_none() {
+    let table = FlowTable::new(FlowLimits { per_nic: 10, total: 50 });
+    admit(&table, NIC, 1, 240, at(0)).unwrap();
+    let copy = |port, now| {
+        let scratch = FlowTable::new(FlowLimits { per_nic: 10, total: 50 });
+        let copied = table.copy(NIC, Direction::Outbound, &tuple(port), now, &scratch);
+        let again = table.copy(NIC, Direction::Outbound, &tuple(port), now, &scratch);
+        assert_eq!((copied, scratch.len()), (again, usize::from(copied.is_some())), "once");
+        (copied.map(|record| record.tuple), follows(&scratch, NIC, port, now))
+    };
+    assert_eq!(copy(1, at(240)), (Some(tuple(1)), true));
+    assert_eq!(copy(1, at(241)), (None, false));
+    assert_eq!(copy(2, at(0)), (None, false));
+    assert_eq!(table.find(NIC, Direction::Outbound, &tuple(1), at(0)).map(|record| record.sent), Some(ONE));
+}
+
+#[test]
 fn a_flood_reuses_what_it_pushes_out() {
     let table = FlowTable::new(FlowLimits { per_nic: 1_000, total: 400 });
     let mut ended = 0;
