@@ -75,9 +75,9 @@ struct flow {
 	__u8 translated; // The receiver's view differs from the key.
 	__u8 hops; // By how many the receiver's TTL is less.
 	__u8 granted; // It was opened here: its FIN and RST are carried, too.
-	__u8 signals; // What TCP's flags said so far, of such a connection.
+	__u8 none;
 	__be32 expects; // The number that TCP's sender has acknowledged last.
-	__u32 zero_at_end;
+	__u32 signals; // What TCP's flags said so far, of a connection that was opened here.
 };
 
 // Connections that differ in their source port alone: the key is that of their first packet, with zero in its place. Of
@@ -487,6 +487,16 @@ static __always_inline bool end(struct flow *flow, struct flow_key *key)
 	return (flow->signals | answers->signals) & SIGNAL_RST || flow->signals & answers->signals & SIGNAL_FIN;
 }
 
+// Whether a SYN answers a connection that was not opened here, though there is an entry for its answers: that is one of a
+// connection before it, from the same port, which the daemon is about to remove.
+static __always_inline bool is_left_over(const struct flow *flow, const struct flow_key *key)
+{
+	struct flow_key back = {};
+
+	answers_of(flow, key, &back);
+	return !bpf_map_lookup_elem(&FLOWS, &back);
+}
+
 // Writes one direction of a connection, as its packets go from `key`'s port to `out`.
 static __always_inline bool insert(struct flow *flow, const struct flow_key *key, const struct grant *grant, __u32 out,
 				   const int direction, __u64 now)
@@ -615,6 +625,16 @@ static __always_inline void copy(struct __sk_buff *skb, struct flow *flow, const
 		__sync_fetch_and_add(missed, 1);
 }
 
+// Notes what TCP's flags say. Segments of one end may be here on several processors at once. Most say nothing new.
+static __always_inline void note(struct flow *flow, __u32 signals)
+{
+	// An end that sent a reset sends nothing more: that one was forged or stale.
+	if (signals & SIGNAL_OTHER && flow->signals & SIGNAL_RST)
+		__sync_fetch_and_and(&flow->signals, ~SIGNAL_RST);
+	if (signals & ~flow->signals)
+		__sync_fetch_and_or(&flow->signals, signals);
+}
+
 // Writes what the receiver sees; of a fresh packet, so that all of it is in one piece.
 static __always_inline bool translate(struct __sk_buff *skb, const struct flow *flow, const struct packet *p)
 {
@@ -713,9 +733,9 @@ int carry(struct __sk_buff *skb)
 	}
 	if (!flow)
 		return to_daemon(skb);
-	if (p.turns && !fresh && (p.opens || !flow->granted)) {
+	if (p.turns && !fresh &&
+	    (p.opens || !flow->granted || (p.signals & SIGNAL_SYN && is_left_over(flow, &p.key))))
 		return up_with(skb, 0, end(flow, &p.key) && p.opens ? RENEWED : ENDED);
-	}
 	headers = p.ip_header + p.transport_header;
 	largest = p.len;
 	if (skb->gso_size) {
@@ -746,12 +766,8 @@ int carry(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (flow->hops && !count_hops(skb, flow, &p))
 		return TC_ACT_SHOT;
-	if (flow->granted) {
-		// An end that sent a reset sends nothing more: that one was forged or stale.
-		if (p.signals & SIGNAL_OTHER)
-			flow->signals &= ~SIGNAL_RST;
-		flow->signals |= p.signals;
-	}
+	if (flow->granted)
+		note(flow, p.signals);
 	if (p.expects)
 		flow->expects = p.expects;
 	flow->last = now;

@@ -41,7 +41,7 @@ enum Verb {
         circuit: String,
         /// Both without
         link: Option<Link>,
-        /// How long
+        /// How long, in whole seconds
         #[arg(long, value_name = "SECONDS", default_value_t = 60)]
         seconds: u64,
     },

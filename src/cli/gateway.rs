@@ -52,7 +52,7 @@ enum Verb {
         /// Of an active-active gateway: 1 or 2
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
         instance: u8,
-        /// How long, instead
+        /// How long instead, in whole seconds
         #[arg(long, value_name = "SECONDS")]
         seconds: Option<u64>,
     },

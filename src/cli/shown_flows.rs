@@ -72,7 +72,11 @@ fn together(mut rows: Vec<FlowRow>) -> Option<ShownFlow> {
         if !also_at.contains(&place) {
             also_at.push(place);
         }
-        if first.denied_at.is_none() {
+        if row.access == "Deny" && first.access != "Deny" {
+            // Ended there by `flushConnection`.
+            (first.access, first.rules) = (row.access, row.rules);
+            first.denied_at = Some(format!("{}/{}", row.node, row.nic));
+        } else if first.denied_at.is_none() {
             let rules = row.rules.into_iter().filter(|rule| !first.rules.contains(rule)).collect::<Vec<_>>();
             first.rules.extend(rules);
         }
@@ -161,6 +165,19 @@ mod tests {
         assert_eq!(shown(rows().into_iter().take(3).collect(), false), [entered], "it began outside");
         let other = row("web", "Outbound", "10.0.0.4:1001", server);
         assert_eq!(shown(rows().into_iter().chain([other]).collect(), false).len(), 2, "another port, another flow");
+    }
+
+    #[test]
+    fn nsg_23_a_flow_that_was_ended_at_one_interface_is_denied_there() {
+        let (client, server) = ("10.0.0.4:1000", "10.1.0.4:80");
+        let ended = FlowRow { access: "Deny".to_owned(), ..row("db", "Inbound", client, server) };
+        let mut flows = ShownFlows::new(false);
+        flows.extend(vec![row("nva", "Inbound", client, server), ended, row("web", "Outbound", client, server)]);
+        let [flow] = &flows.shown()[..] else { panic!("one flow") };
+        let first = &flow.first;
+        assert_eq!((first.node.as_str(), first.access.as_str()), ("web", "Deny"));
+        assert_eq!((first.denied_at.as_deref(), &first.rules[..]), (Some("db/eth0"), &["db rule".to_owned()][..]));
+        assert_eq!(flow.also_at, ["db/eth0", "nva/eth0"]);
     }
 
     #[test]

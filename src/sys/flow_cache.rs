@@ -102,11 +102,11 @@ pub struct Flow {
     pub hops: u8,
     /// Not zero if the kernel has opened its connection by a [`Grant`]: what ends it is carried, too.
     pub granted: u8,
-    /// Of such a connection, what TCP's flags said so far: bits of SYN, FIN, RST and anything else, in this order.
-    pub signals: u8,
+    pub none: u8,
     /// What the sender of TCP has acknowledged last, in network byte order; zero before.
     pub expects: [u8; 4],
-    pub zero_at_end: u32,
+    /// Of a connection that the kernel has opened, what TCP's flags said so far: bits of SYN, FIN, RST and anything else, in this order.
+    pub signals: u32,
 }
 
 /// Leave to open connections that differ in their source port alone: `struct grant` of the program. Of two values, the

@@ -15,7 +15,7 @@ use super::slots::Slot;
 /// A connection that the kernel opened comes up again if nothing acknowledged it for so long.
 const HALF_OPEN: u64 = 1_000_000_000;
 /// Bits of [`Flow::signals`] that only an established connection has: anything beside SYN and RST.
-const ACKNOWLEDGED: u8 = 2 | 8;
+const ACKNOWLEDGED: u32 = 2 | 8;
 
 /// A flow in one direction that was handed over.
 #[derive(Debug)]

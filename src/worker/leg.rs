@@ -200,7 +200,7 @@ impl Leg {
     /// Adds traffic that was carried, as `carried` says of the last packet; returns what became of what it stands on.
     pub(super) fn add(&self, flows: &Flows, basis: &Basis, traffic: Traffic, carried: &Flow) -> Standing {
         let last = Timestamp(carried.last);
-        let passing = (traffic, Signal::of_bits(carried.signals), last);
+        let passing = (traffic, Signal::of_bits(carried.signals as u8), last);
         let mut standing = Standing::Open;
         for (begun, (nic, direction, tuple)) in basis.begun.iter().zip(self.passages()) {
             if let Some(nic) = nic {

@@ -367,6 +367,9 @@ fn what_cannot_be_taken_is_named_with_what_to_do() {
     refused(&standing, &["has the address 10.9.9.9/24", &format!("ip address flush dev {end}")]);
     ip(&web.outside, &format!("address flush dev {end}"));
     ip(&web.outside, &format!("link set {end} up"));
+    let far = format!("namespace: {}, interface: {end}, configure: false", web.outside.0);
+    let both = topology(&standing_in(&web.inside), &far);
+    refused(&both, &["cannot take", "is attached too: each attachment takes a pair of its own"]);
     // Another lab has it.
     let Some(first) = Lab::up(&standing) else { return };
     refused(&standing, &["cannot take eth0", &format!("its other end, {end}, has programs"), "tc filter show"]);

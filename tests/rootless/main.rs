@@ -128,7 +128,7 @@ fn nodes_are_entered_and_nothing_is_left() {
     assert_fine(&user.vnet(&["up"]));
     let status = said(&user.vnet(&["status"]));
     assert!(
-        status.contains("Devices tun, the kernel carries no flows: programs in the kernel need root\n"),
+        status.contains("Devices tun, the kernel carries no flows: programs in the kernel need root (CAP_BPF)\n"),
         "{status}"
     );
     let hosts = user.vnet(&["exec", "db", "--", "cat", "/etc/hosts"]);

@@ -118,8 +118,10 @@ impl Leg<'_> {
         let first = if direction == admitted { *flow } else { flow.mirrored() };
         let mut rules = Evaluation { snapshot, nic, direction: admitted, tuple: &first, observer };
         let outcome = rules.evaluate(Scope::Flushing);
-        let refused = outcome.err().map(|denied| denied.rule.into_iter().collect());
-        let ended = self.flows.records.review(nic, direction, flow, view.passing, terms, refused);
+        let verdict = outcome
+            .map(|admitted| admitted.deciders().unwrap_or_default())
+            .map_err(|denied| denied.rule.into_iter().collect());
+        let ended = self.flows.records.review(nic, direction, flow, view.passing, terms, verdict);
         if let Some(record) = ended.filter(|_| observer.wants_flows(terms)) {
             observer.flow(&FlowEvent::Ended(record));
         }

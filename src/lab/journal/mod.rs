@@ -150,6 +150,11 @@ impl Journal {
         self.remove_all(&taken).pop().map_or(Ok(()), |(_, error)| Err(error))
     }
 
+    /// Whether an attachment has taken such a veth pair.
+    pub(super) fn has_taken(&self, which: impl Fn(&Taken) -> bool) -> bool {
+        self.standing.iter().any(|made| matches!(made, Made::Taken(taken) if which(taken)))
+    }
+
     /// Crosses out what another process has removed.
     pub(super) fn forget(&mut self, made: &Made) {
         self.standing.retain(|other| other != made);

@@ -199,7 +199,7 @@ fn queues(network: &Network) -> (Queues, Option<String>) {
         Ok(router) => (Queues { router: Some(Arc::new(router)), ..plain(DeviceKind::Veth) }, None),
         Err(error) => {
             let why = match error.kind() {
-                io::ErrorKind::PermissionDenied => "programs in the kernel need root".to_owned(),
+                io::ErrorKind::PermissionDenied => "programs in the kernel need root (CAP_BPF)".to_owned(),
                 // A verifier's answer has many lines.
                 _ => {
                     format!("its programs need Linux 5.12 or newer: {}", error.to_string().lines().next().unwrap_or(""))

@@ -11,6 +11,7 @@ use crate::model::{Attach, AttachNamespace, Attachment, Network};
 use crate::sys::netlink::Netlink;
 use crate::sys::netns::{self, Netns};
 use crate::sys::tun::Tun;
+use crate::sys::veth::End;
 
 use super::device::{self, DefaultRoute, Device, Queues};
 use super::guest;
@@ -83,7 +84,8 @@ fn take(
     let cannot = || format!("cannot take {} of {}", device.name, path.display());
     // One that it had before its device was lost.
     claim.journal.give_back(|at| at == &(path.to_owned(), device.name.clone())).during(cannot)?;
-    let (taken, outside) = Taken::find(lab, path, &device.name, namespace).during(cannot)?;
+    let is_attached = |end: &End| claim.journal.has_taken(|other| other.is_at(end));
+    let (taken, outside) = Taken::find(lab, path, &device.name, namespace, is_attached).during(cannot)?;
     let take = || router.take(&taken, outside, namespace, device, queues);
     claim.journal.make(Made::Taken(taken.clone()), take).during(cannot)
 }

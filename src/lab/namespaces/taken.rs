@@ -43,7 +43,13 @@ impl fmt::Display for Taken {
 
 impl Taken {
     /// Finds the other end of an interface, if that is free. An error says what to do.
-    pub(super) fn find(lab: &str, path: &Path, interface: &str, namespace: &Netns) -> io::Result<(Self, Netns)> {
+    pub(super) fn find(
+        lab: &str,
+        path: &Path,
+        interface: &str,
+        namespace: &Netns,
+        is_attached: impl Fn(&End) -> bool,
+    ) -> io::Result<(Self, Netns)> {
         let refused = |why: String| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         let end = match OtherEnd::of(namespace, interface) {
             Err(error) if Errno::from_io_error(&error) == Some(Errno::NODEV) => {
@@ -69,6 +75,10 @@ impl Taken {
                 OtherEnd::There(end) => *end,
             },
         };
+        if is_attached(&end) {
+            let name = &end.name;
+            return refused(format!("its other end, {name}, is attached too: each attachment takes a pair of its own"));
+        }
         if let Some(use_) = in_use(&end) {
             return refused(use_);
         }
@@ -80,6 +90,12 @@ impl Taken {
     /// The other end.
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether this end of a pair is what it attaches.
+    pub(super) fn is_at(&self, end: &End) -> bool {
+        let (path, interface) = &self.at;
+        *interface == end.name && netns::identity(path) == Some(end.identity)
     }
 
     /// What the pair that leads on is called beside it: its number is no other device's there.

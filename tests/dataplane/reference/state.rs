@@ -124,7 +124,8 @@ pub(crate) struct Record {
 struct Received {
     inbound: bool,
     flags: Option<u8>,
-    bytes: u64,
+    /// None where it was refused.
+    bytes: Option<u64>,
     at: Timestamp,
 }
 
@@ -167,7 +168,7 @@ impl Record {
     }
 
     pub(crate) fn state(&self) -> FlowState {
-        let spoke = |inbound| self.history.iter().any(|heard| heard.inbound == inbound);
+        let spoke = |inbound| self.traffic(inbound).packets > 0;
         let is_tcp = self.history.iter().any(|heard| heard.flags.is_some());
         let is_plain = |flags: u8| flags & (flag::SYN | flag::RST) == 0;
         let is_syn = |flags: u8| flags & (flag::SYN | flag::RST) == flag::SYN;
@@ -188,7 +189,7 @@ impl Record {
     pub(crate) fn traffic(&self, inbound: bool) -> Traffic {
         let mut traffic = Traffic::default();
         for heard in self.history.iter().filter(|heard| heard.inbound == inbound) {
-            traffic += Traffic { packets: 1, bytes: heard.bytes };
+            traffic += heard.bytes.map_or_else(Traffic::default, |bytes| Traffic { packets: 1, bytes });
         }
         traffic
     }
@@ -287,7 +288,7 @@ impl State {
                 record.judged_by = now;
             }
         }
-        let bytes = packet.bytes().len() as u64;
+        let bytes = (!record.refused).then_some(packet.bytes().len() as u64);
         record.history.push(Received { inbound, flags: packet.flags(), bytes, at: now });
         let (refused, inbound) = (record.refused, admitted_inbound);
         match (before, refused) {
@@ -318,7 +319,7 @@ impl State {
             if let Some(ended) = self.find(party, inbound, &packet.sent) {
                 self.records.remove(&ended);
             }
-            let bytes = packet.bytes().len() as u64;
+            let bytes = Some(packet.bytes().len() as u64);
             let heard = Received { inbound, flags: packet.flags(), bytes, at: self.now };
             let (key, timeout) = ((party, inbound, packet.sent), timeout.as_secs());
             let (begun, looked_at, history) = (self.now, self.changes, vec![heard]);

@@ -22,7 +22,7 @@ const MTU: std::ops::Range<usize> = 52..54;
 const TTL: usize = 54;
 const ENDED: usize = 55;
 const GRANTED: usize = 134;
-const SIGNALS: usize = 135;
+const SIGNALS: usize = 140;
 const BACK: [u8; 12] = [2, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 4];
 
 type Grant = [u8; 64];
@@ -219,6 +219,30 @@ fn nsg_21_a_new_connection_from_a_port_says_whether_the_one_before_was_over() {
             assert!(Mark::has_ended(again));
             assert_eq!(Mark::has_renewed(again), over, "{there} there, {back} back");
         }
+    });
+}
+
+/// A connection's two entries are removed one after the other. The next one from its port comes up meanwhile, and all of it.
+#[test]
+fn nsg_21_an_entry_that_is_left_carries_no_answers_to_another_connection() {
+    inside(|| {
+        let mut granted = Granted::new(false);
+        granted.grant[37] = granted.grant[36];
+        granted.allow();
+        let answer = |packet: &mut Vec<u8>| {
+            let (from, to) = packet[12..20].split_at_mut(4);
+            from.swap_with_slice(to);
+            let (from, to) = packet[20..24].split_at_mut(2);
+            from.swap_with_slice(to);
+        };
+        assert_eq!((granted.send(SYN), granted.send_as(SYN | ACK, answer)), (ETHERNET, BACK), "both ways are carried");
+        let (key, back) = (granted.key, granted.back);
+        granted.loaded.flows().remove(&key).unwrap();
+        assert_eq!(granted.send(SYN)[..6], [0; 6], "there is no room for its answers' entry");
+        assert!(Mark::has_ended(*granted.send_as(SYN | ACK, answer).first_chunk().unwrap()));
+        assert_eq!(granted.entry(back).unwrap()[ENDED], 1);
+        assert_eq!(granted.send_as(FIN | ACK, answer)[..6], [0; 6]);
+        assert_eq!((granted.entry(key), granted.word(COUNT)), (None, 1));
     });
 }
 

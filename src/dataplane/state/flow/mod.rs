@@ -140,8 +140,8 @@ impl FlowTable {
         record.meet(direction, passing, terms)
     }
 
-    /// Stores what the NIC's rules say of a flow that was [`Follow::Outdated`]: it goes on, or `refused` names the rule
-    /// that ends it. Returns the record if it was not refused before and is now.
+    /// Stores what the NIC's rules say of a flow that was [`Follow::Outdated`]: they let it go on, or refuse it. Counts the
+    /// packet unless it is refused. Returns the record if it was not refused before and is now.
     pub fn review(
         &self,
         nic: NicId,
@@ -149,7 +149,7 @@ impl FlowTable {
         tuple: &Tuple,
         passing: Passing,
         terms: &FlowTerms,
-        refused: Option<Deciders>,
+        verdict: Result<Deciders, Deciders>,
     ) -> Option<FlowRecord> {
         let key = FlowKey::new(nic, direction, tuple);
         let hash = self.hasher.hash_one(key);
@@ -158,9 +158,13 @@ impl FlowTable {
         let record = shard.find(&key, hash)?;
         let before = *record;
         let rules = terms.rules(before.view()?.admitted);
-        record.reevaluate(rules, refused);
-        record.touch(direction, &passing);
-        if refused.is_some() && !before.is_refused() { before.view() } else { None }
+        record.reevaluate(rules, verdict);
+        if verdict.is_ok() {
+            record.touch(direction, &passing);
+            return None;
+        }
+        record.hear(direction, &passing);
+        if before.is_refused() { None } else { before.view() }
     }
 
     /// Reserves room for one more record of this NIC, so that a leg that needs two gets both or none. Where its share

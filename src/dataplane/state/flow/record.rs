@@ -171,15 +171,13 @@ impl Record {
         if rules.is_some() && rules != self.judged_by {
             return Follow::Outdated(admitted);
         }
+        if self.is_refused() {
+            self.hear(direction, passing);
+            return Follow::Refused(admitted);
+        }
         let fewer_hops = direction == Direction::Outbound && passing.ttl < self.ttl;
         self.touch(direction, passing);
-        if self.is_refused() {
-            Follow::Refused(admitted)
-        } else if fewer_hops {
-            Follow::PassesWithFewerHops
-        } else {
-            Follow::Passes
-        }
+        if fewer_hops { Follow::PassesWithFewerHops } else { Follow::Passes }
     }
 
     /// Whether a packet starts a new flow that replaces this record.
@@ -190,11 +188,17 @@ impl Record {
             || self.is_refused() && terms.rules(self.admitted()).is_none()
     }
 
-    /// Counts a packet.
+    /// Notes when a packet came and what it said.
     #[inline]
-    pub(super) fn touch(&mut self, direction: Direction, passing: &Passing) {
+    pub(super) const fn hear(&mut self, direction: Direction, passing: &Passing) {
         self.last = passing.at;
         self.connection.note(direction, passing.signal);
+    }
+
+    /// The same of one that goes on, and counts it.
+    #[inline]
+    pub(super) fn touch(&mut self, direction: Direction, passing: &Passing) {
+        self.hear(direction, passing);
         match direction {
             Direction::Outbound => {
                 self.sent += passing.traffic;
@@ -233,11 +237,16 @@ impl Record {
         self.begun
     }
 
-    /// Stores a review: which rules decided, and the rule that refused the flow, if one did.
-    pub(super) fn reevaluate(&mut self, by: Option<RulesMark>, refused: Option<Deciders>) {
+    /// Stores a review: which rules decided, and how. The rules that let a flow pass once are named until others refuse it.
+    pub(super) fn reevaluate(&mut self, by: Option<RulesMark>, verdict: Result<Deciders, Deciders>) {
+        let was_refused = self.is_refused();
         self.judged_by = by;
-        self.set_state(RecordState::new(self.admitted(), refused.is_some()));
-        self.rules = refused.unwrap_or(self.rules);
+        self.set_state(RecordState::new(self.admitted(), verdict.is_err()));
+        self.rules = match verdict {
+            Err(rules) => rules,
+            Ok(rules) if was_refused => rules,
+            Ok(_) => self.rules,
+        };
     }
 
     /// Idle for longer than its timeout (NSG-24): no packet follows it, whether it was swept yet or not.

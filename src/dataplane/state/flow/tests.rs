@@ -480,20 +480,25 @@ fn nsg_23_a_flow_is_reviewed_once_for_each_set_of_rules() {
     assert_eq!(answer(&wire), Follow::Passes, "rules of the other direction do not concern it");
     wire.terms.outbound_rules = mark(2);
     assert_eq!(answer(&wire), Follow::Outdated(Direction::Outbound), "turned on");
-    assert_eq!(review(&wire, None), None);
+    let allowed = |rule| Ok(Deciders::from_iter([RuleId::new(rule)]));
+    assert_eq!(review(&wire, allowed(8)), None);
+    assert!(wire.record(at(1)).unwrap().rules.iter().eq([RuleId::new(7)]), "by which it began");
     assert_eq!(answer(&wire), Follow::Passes);
     wire.terms.outbound_rules = mark(3);
     let (rule, refused) = (RuleId::new(9), Deciders::from_iter([RuleId::new(9)]));
-    let ended = review(&wire, Some(refused)).unwrap();
+    let before = wire.record(at(1)).unwrap().received;
+    let ended = review(&wire, Err(refused)).unwrap();
     assert_eq!(ended.rules.iter().collect::<Vec<_>>(), [RuleId::new(7)], "as it was");
     assert_eq!(answer(&wire), Follow::Refused(Direction::Outbound), "whichever way it goes");
     let record = wire.record(at(1)).unwrap();
     assert!(record.refused && record.rules.iter().eq([rule]));
+    assert_eq!(record.received, before, "what is refused is not received");
     assert_eq!(wire.segment(Direction::Inbound, SYN, at(1)), Follow::Nothing, "a new connection may begin");
     wire.terms.outbound_rules = mark(2);
     assert_eq!(answer(&wire), Follow::Outdated(Direction::Outbound));
-    review(&wire, None);
+    review(&wire, allowed(8));
     assert_eq!(answer(&wire), Follow::Passes, "rules that allow it bring it back");
+    assert!(wire.record(at(1)).unwrap().rules.iter().eq([RuleId::new(8)]), "and are named");
     wire.terms.outbound_rules = None;
     assert_eq!(answer(&wire), Follow::Passes, "turned off");
 }
@@ -503,7 +508,7 @@ fn nsg_23_the_end_of_a_refused_flow_is_told_once() {
     let mut wire = Wire::new();
     wire.open(at(0));
     wire.terms.outbound_rules = Some(RulesMark(std::num::NonZero::new(1).unwrap()));
-    let (tuple, refused) = (Wire::tuple(Direction::Outbound), Some(Deciders::default()));
+    let (tuple, refused) = (Wire::tuple(Direction::Outbound), Err(Deciders::default()));
     let review = |wire: &Wire, now| {
         wire.table.review(NIC, Direction::Outbound, &tuple, Wire::passing(ACK, now), &wire.terms, refused)
     };
