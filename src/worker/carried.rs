@@ -112,23 +112,8 @@ impl Carried {
     ) -> io::Result<Self> {
         let (requests, taken) = bounded(REQUESTS);
         let grants = Arc::new(Grants::new(Arc::clone(&cache), Arc::clone(&flows), snapshot, events)?);
-        let (tally, count) = (Arc::new(Tally::new(0)), Arc::new(AtomicUsize::new(0)));
-        let keeper = Keeper {
-            cache: Arc::clone(&cache),
-            flows,
-            tally: Arc::clone(&tally),
-            entries: HashMap::default(),
-            slots: Slots::default(),
-            copies: Copies::new(Arc::clone(&cache), Arc::clone(&taps)),
-            grants: Arc::clone(&grants),
-            taps,
-            opened: Vec::with_capacity(CREDIT),
-            looks: Default::default(),
-            looked_at: 0,
-            count: Arc::clone(&count),
-            read_at: 0,
-            took: Duration::ZERO,
-        };
+        let keeper = Keeper::new(&cache, flows, taps, Arc::clone(&grants));
+        let (tally, count) = (Arc::clone(&keeper.tally), Arc::clone(&keeper.count));
         let prepared = || {
             prepare();
             Ok(())
@@ -228,6 +213,25 @@ impl Drop for Keeper {
 }
 
 impl Keeper {
+    fn new(cache: &Arc<FlowCache>, flows: Arc<Flows>, taps: Arc<ArcSwap<Taps>>, grants: Arc<Grants>) -> Self {
+        Self {
+            cache: Arc::clone(cache),
+            flows,
+            tally: Arc::new(Tally::new(0)),
+            entries: HashMap::default(),
+            slots: Slots::default(),
+            copies: Copies::new(Arc::clone(cache), Arc::clone(&taps)),
+            grants,
+            taps,
+            opened: Vec::with_capacity(CREDIT),
+            looks: Default::default(),
+            looked_at: 0,
+            count: Arc::default(),
+            read_at: 0,
+            took: Duration::ZERO,
+        }
+    }
+
     fn serve(mut self, requests: &Receiver<Request>) {
         loop {
             let now = monotonic_nanos();
@@ -462,3 +466,6 @@ impl Keeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

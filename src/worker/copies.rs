@@ -76,6 +76,12 @@ impl Copies {
             self.taps.load().miss(traced, packets);
         }
     }
+
+    /// How many flows there may be copies of.
+    #[cfg(test)]
+    pub(super) fn flows(&self) -> usize {
+        self.decisions.known.len()
+    }
 }
 
 impl Decisions {
@@ -101,11 +107,15 @@ impl Decisions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataplane::{PortId, Recorder};
+    use crate::dataplane::{FlowLimits, Flows, Pattern, PortId, Recorder};
+    use crate::worker::{CaptureWatch, FlowEvents, Tables};
+
+    fn traced() -> Traced {
+        Traced::new(Timestamp(u64::MAX), 0, PortId(3), Recorder::new())
+    }
 
     #[test]
     fn no_two_flows_have_one_number_and_none_has_zero() {
-        let traced = || Traced::new(Timestamp(0), 0, PortId(0), Recorder::new());
         let mut decisions = Decisions { last: u32::MAX - 1, ..Decisions::default() };
         assert_eq!([(); 2].map(|()| decisions.add(traced())), [u32::MAX, 1]);
         decisions.last = u32::MAX - 1;
@@ -116,5 +126,34 @@ mod tests {
         assert_eq!(decisions.known.keys().collect::<Vec<_>>(), [&2]);
         decisions.last = 0;
         assert_eq!(decisions.add(traced()), 1);
+    }
+
+    #[test]
+    fn a_flow_is_known_until_the_copies_that_wait_are_taken() {
+        // Not everywhere may programs be loaded.
+        let Ok(cache) = FlowCache::load() else { return };
+        let mut copies = Copies::new(Arc::new(cache), Arc::default());
+        let wanted = [96, 128].map(|most| copies.want(Flow::default(), traced(), most));
+        assert_eq!(wanted.map(|flow| flow.map(|flow| (flow.copies, flow.most))), [Some((1, 96)), Some((2, 128))]);
+        for (ended, before, after) in [(0, 2, 2), (1, 2, 1), (9, 1, 1), (2, 1, 0)] {
+            copies.end(ended);
+            assert_eq!(copies.flows(), before, "copies of {ended} may wait");
+            assert!(!copies.collect(), "nothing was missed");
+            assert_eq!(copies.flows(), after, "{ended}");
+        }
+    }
+
+    #[test]
+    fn what_found_no_room_is_missed_by_the_captures_that_want_the_flow() {
+        let Ok(cache) = FlowCache::load() else { return };
+        let (snapshot, flows) = (Arc::default(), Arc::new(Flows::new(FlowLimits::default())));
+        let tables = Tables { snapshot, flows, taps: Arc::default(), events: FlowEvents::default(), carried: None };
+        let mut copies = Copies::new(Arc::new(cache), Arc::clone(&tables.taps));
+        let watch = CaptureWatch::new(&tables, Pattern::All(Vec::new()), 96);
+        assert!(copies.want(Flow::default(), traced(), 96).is_some());
+        for (flow, packets, missed) in [(1, 0, 0), (1, 5, 5), (2, 7, 5), (1, 1, 6)] {
+            copies.miss(flow, packets);
+            assert_eq!((watch.missed(PortId(3)), watch.missed(PortId(2))), (missed, 0), "{packets} of {flow}");
+        }
     }
 }

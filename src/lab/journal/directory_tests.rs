@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, Permissions};
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +19,7 @@ use super::{Journal, Made};
 use crate::config::Named;
 use crate::lab::error::Error;
 use crate::lab::namespaces::Guests;
+use crate::lab::namespaces::egress::Egress;
 use crate::lab::tests::{network, node, record};
 use crate::model::{Links, Sandbox};
 use crate::sys::process::{self, ProcessId};
@@ -223,6 +227,71 @@ fn a_journal_names_nothing_but_what_a_lab_makes() {
     let claim = labs.lab().claim().unwrap();
     assert_eq!(claim.ignored.len(), 3, "{:?}", claim.ignored);
     assert!(files.iter().all(|file| file.exists()));
+}
+
+/// A lab of that name makes these things and no others, whatever its journal says.
+#[test]
+fn each_kind_of_thing_is_a_labs_by_its_name_and_its_place() {
+    let namespace = |path: &str| Made::Namespace(path.into());
+    let (file, directory) = (|path: &str| Made::File(path.into()), |path: &str| Made::Directory(path.into()));
+    let taken = |lab: &str| -> Made {
+        let there = serde_json::json!({"device": 1, "inode": 2});
+        let taken = serde_json::json!({"lab": lab, "at": ["/run/netns/x", "eth7"], "namespace": there, "index": 3, "name": "e", "wasUp": true});
+        serde_json::from_value(serde_json::json!({"taken": taken})).unwrap()
+    };
+    let roots = Base { dir: "/run/vnet".into(), rootless: false }.lab("unit-t");
+    for (made, is_its) in [
+        (namespace("/run/netns/unit-t-web"), true),
+        (namespace("/run/netns/unit-tweb"), false),
+        (namespace("/run/netns/web"), false),
+        (namespace("/run/elsewhere/unit-t-web"), false),
+        (file("/etc/netns/unit-t-web/hosts"), true),
+        (file("/etc/netns/unit-t-web/resolv.conf"), true),
+        (file("/etc/netns/unit-t-web/passwd"), false),
+        (file("/etc/netns/other-web/hosts"), false),
+        (file("/etc/unit-t-web/hosts"), false),
+        (file("/etc/hosts"), false),
+        (directory("/etc/netns/unit-t-web"), true),
+        (directory("/etc/netns/other-web"), false),
+        (directory("/etc/netns"), false),
+        (directory("/etc/unit-t-web"), false),
+        (Made::Egress(Egress::of("unit-t").unwrap()), true),
+        (Made::Egress(Egress::of("unit-u").unwrap()), false),
+        (taken("unit-t"), true),
+        (taken("unit-u"), false),
+    ] {
+        assert_eq!(roots.makes(&made), is_its, "{made:?}");
+    }
+    let users = Base { dir: "/tmp/labs".into(), rootless: true }.lab("unit-t");
+    for (path, is_its) in
+        [("unit-t/web.netns", true), ("unit-t/web.log", false), ("web.netns", false), ("unit-u/web.netns", false)]
+    {
+        assert_eq!(users.makes(&namespace(&format!("/tmp/labs/{path}"))), is_its, "{path}");
+    }
+    assert!(!users.makes(&namespace("/run/netns/unit-t-web")), "that is root's");
+}
+
+/// A process group is known by the lab that its programs were told: a number may be another's by now.
+#[test]
+fn a_program_is_a_labs_that_it_was_started_for() {
+    let mut programs = ["unit-t", "unit-u"].map(|lab| {
+        let (input, output) = (Stdio::piped(), Stdio::piped());
+        let mut program = Command::new("cat");
+        let mut program = program.env("VNET_LAB", lab).process_group(0).stdin(input).stdout(output).spawn().unwrap();
+        // Once it answers, its environment is its own.
+        program.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        program.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        program
+    });
+    let leaders = programs.each_ref().map(|program| Made::Program(ProcessId::of(program.id()).unwrap()));
+    let lab = |rootless| Base { dir: "/run/vnet".into(), rootless }.lab("unit-t");
+    let found = [false, true].map(|rootless| leaders.each_ref().map(|leader| lab(rootless).makes(leader)));
+    for program in &mut programs {
+        program.kill().unwrap();
+        program.wait().unwrap();
+    }
+    assert_eq!(found, [[true, false], [true, true]], "without root none can be looked at");
+    assert!(!lab(false).makes(&leaders[0]), "it has ended");
 }
 
 #[test]

@@ -280,7 +280,7 @@ impl LabDir {
     }
 
     /// Whether a lab of this name makes such things: nothing else a journal names is ours to remove.
-    fn makes(&self, made: &Made) -> bool {
+    pub(super) fn makes(&self, made: &Made) -> bool {
         let is_named = |path: &Path| {
             let name = path.file_name().and_then(|name| name.to_str());
             name.is_some_and(|name| name.starts_with(&format!("{}-", self.name)))
