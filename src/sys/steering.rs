@@ -88,8 +88,11 @@ fn program(link_len: i32) -> Vec<u64> {
         multiply(R1, OF_PORTS),
         add_register(R9, R1),
     ]);
+    lines.push(Line::Here(Label::Done));
+    // An address's last byte is at the top of a little-endian word: it is added to what is below.
+    lines.extend([mov(R1, R9), shift_right_word(R1, 16), add_register(R9, R1)]);
     // The high half: each bit of it depends on all below.
-    lines.extend([Line::Here(Label::Done), multiply(R9, OF_ALL), mov(R0, R9), shift_right_word(R0, 16), exit()]);
+    lines.extend([multiply(R9, OF_ALL), mov(R0, R9), shift_right_word(R0, 16), exit()]);
     assemble(&lines)
 }
 

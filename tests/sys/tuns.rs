@@ -1,10 +1,12 @@
 //! TUNs and TAPs: their queues, what stands in front of a packet, which queue a flow takes.
 
-use std::collections::BTreeMap;
-use std::net::UdpSocket;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, UdpSocket};
 
 use vnet::sys::netlink::Netlink;
+use vnet::sys::socket::Origin;
 use vnet::sys::tun::{Framing, OffloadSupport, Tun};
+use vnet::wire::build;
 
 use super::{inside, ip, run};
 
@@ -70,6 +72,80 @@ fn a_flow_has_one_queue_and_flows_have_all() {
             *flows.entry(queue).or_default() += 1;
         }
         assert!(flows.len() == 2 && flows.values().all(|count| *count > 8), "{flows:?}");
+    });
+}
+
+/// By which queues packets come that something sends: TCP and UDP, whole or in fragments, over either version.
+fn queues_of(tun: &Tun, send: impl FnOnce()) -> Vec<usize> {
+    send();
+    let mut frame = [0; 4000];
+    let mut queues = Vec::new();
+    for (at, queue) in tun.queues.iter().enumerate() {
+        while let Ok(len) = queue.read(&mut frame) {
+            let packet = &frame[10..len];
+            let protocol = if packet[0] >> 4 == 4 { packet[9] } else { packet[6] };
+            queues.extend(matches!(protocol, 6 | 17 | 44).then_some(at));
+        }
+    }
+    queues
+}
+
+fn datagram(from: &str, to: &str, length: usize) -> impl FnOnce() {
+    let (from, to): (SocketAddr, SocketAddr) = (from.parse().unwrap(), to.parse().unwrap());
+    move || assert_eq!(UdpSocket::bind(from).unwrap().send_to(&vec![7; length], to).unwrap(), length)
+}
+
+/// Begins a connection that nobody accepts.
+fn connection(to: &str) -> impl FnOnce() {
+    let to: SocketAddr = to.parse().unwrap();
+    move || drop(Origin::default().tcp_towards(to).unwrap())
+}
+
+/// The kernel's own method follows the queue that a flow's packets are written to; ours takes the packet alone.
+#[test]
+fn which_queue_a_flow_has_follows_from_its_packets_alone() {
+    inside(|_| {
+        let tun = Tun::open("t0", 2, OffloadSupport::Tcp).unwrap();
+        begin("t0");
+        let mut netlink = Netlink::open().unwrap();
+        let link = netlink.link("t0").unwrap();
+        netlink.add_address(link, "fd00::1/64".parse().unwrap()).unwrap();
+        let one = |send: &mut dyn FnMut() -> Vec<usize>| {
+            let queues = send();
+            assert_eq!(queues.len(), 1);
+            queues[0]
+        };
+        for [own, far] in [["10.0.0.1", "10.0.0.9"], ["[fd00::1]", "[fd00::9]"]] {
+            let mut seen = BTreeSet::new();
+            for port in 2000..2032 {
+                let [from, to] = [format!("{own}:{port}"), format!("{far}:53")];
+                let queue = one(&mut || queues_of(&tun, datagram(&from, &to, 100)));
+                let back = build::udp(to.parse().unwrap(), from.parse().unwrap(), b"answer");
+                tun.queues[1 - queue].write(&[&[0; 10], &back[..]].concat()).unwrap();
+                let again = one(&mut || queues_of(&tun, datagram(&from, &to, 100)));
+                assert_eq!(again, queue, "{from}: an answer came on the other queue");
+                let [from, to] = [format!("{own}:53"), format!("{far}:{port}")];
+                assert_eq!(one(&mut || queues_of(&tun, datagram(&from, &to, 100))), queue, "{from} to {to}");
+                seen.insert(queue);
+            }
+            assert_eq!(seen.len(), 2, "{own}: ports of UDP tell flows apart");
+            let connections: BTreeSet<_> =
+                (3000..3032).flat_map(|port| queues_of(&tun, connection(&format!("{far}:{port}")))).collect();
+            assert_eq!(connections.len(), 2, "{own}: ports of TCP do");
+            // Only the first has the ports.
+            let fragments: BTreeSet<_> = (4000..4016)
+                .flat_map(|port| queues_of(&tun, datagram(&format!("{own}:{port}"), &format!("{far}:53"), 4000)))
+                .collect();
+            assert_eq!(fragments.len(), 1, "{own}: of fragments the addresses alone count");
+            let far = &far.replace("9]", "").replace(".9", ".");
+            let end = if far.starts_with('[') { "]" } else { "" };
+            let hosts: BTreeSet<_> = (2..34)
+                .flat_map(|host| {
+                    queues_of(&tun, datagram(&format!("{own}:5000"), &format!("{far}{host}{end}:53"), 100))
+                })
+                .collect();
+            assert_eq!(hosts.len(), 2, "{own}: addresses do");
+        }
     });
 }
 
