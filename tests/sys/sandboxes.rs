@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use landlock::{CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
 use vnet::sys::mount;
 use vnet::sys::pid_namespace::{self, PidNamespace};
 use vnet::sys::process::{self, ProcessId};
@@ -81,6 +82,9 @@ fn a_confined_program_reads_what_it_may_and_writes_to_its_own() {
     for directory in [&kept, &hidden] {
         fs::write(directory.path().join("file"), "text").unwrap();
     }
+    let scope = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).scope(Scope::Signal);
+    // Linux 6.12 and later keep signals from others.
+    let signals = if scope.is_ok() { "no" } else { "yes" };
     let one = hidden.path().join("one");
     fs::write(&one, "one").unwrap();
     inside(|_| {
@@ -109,6 +113,8 @@ fn a_confined_program_reads_what_it_may_and_writes_to_its_own() {
             ("mount -t tmpfs none /mnt".to_owned(), "no"),
             ("mknod /tmp/disk b 8 0".to_owned(), "no"),
             ("chown 1 /tmp/own".to_owned(), "yes"),
+            (format!("kill -0 {}", std::process::id()), signals),
+            ("sleep 100 & kill $!".to_owned(), "yes"),
         ] {
             assert_eq!(tries(&script), works, "{script}");
         }
