@@ -283,7 +283,8 @@ impl Drop for CaptureWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataplane::Recorder;
+    use crate::dataplane::{FlowLimits, Flows, Recorder};
+    use crate::worker::FlowEvents;
 
     fn traced(port: u32) -> Traced {
         Traced::new(Timestamp(0), 0, PortId(port), Recorder::new())
@@ -312,6 +313,45 @@ mod tests {
         assert!(!put(&mut large, &head, &quarter), "with its head it is too much");
         assert!(put(&mut large, &head, &quarter[100..]) && !put(&mut large, &Head::new(), &[0]));
         assert_eq!((large.iter().count(), large.bytes.len()), (4, BYTES));
+    }
+
+    /// Names get other numbers while a capture goes on.
+    #[test]
+    fn a_capture_with_another_pattern_keeps_what_it_has() {
+        let tables = Tables {
+            snapshot: Arc::default(),
+            flows: Arc::new(Flows::new(FlowLimits::default())),
+            taps: Arc::default(),
+            events: FlowEvents::default(),
+            carried: None,
+        };
+        let (everything, nothing) = (|| Pattern::All(Vec::new()), || Pattern::Any(Vec::new()));
+        let mut watch = CaptureWatch::new(&tables, everything(), 64);
+        let offer = |at, port| {
+            let traced = Traced { at: Timestamp(at), ..traced(port) };
+            let head = Head::new();
+            tables.taps.load().offer(&std::iter::once(Offered::whole(&traced, &head, &[0; 40])));
+        };
+        offer(u64::MAX, 1);
+        offer(u64::MAX - 1, 2);
+        offer(0, 3);
+        assert!(!watch.change(everything()), "it is the same");
+        assert!(watch.change(nothing()));
+        offer(u64::MAX, 4);
+        assert!(watch.change(everything()));
+        offer(u64::MAX - 2, 5);
+        let ports = |packets: &Packets| -> Vec<_> {
+            packets.iter().map(|packet| packets.decisions()[packet.decision].ingress.0).collect()
+        };
+        assert_eq!(ports(watch.take()), [5, 2, 1], "by their time, without that from before it began");
+        assert_eq!(ports(watch.take()), [0; 0], "each is taken once");
+        for _ in 0..=PACKETS {
+            offer(u64::MAX, 6);
+        }
+        assert_eq!((watch.missed(PortId(6)), watch.missed(PortId(1))), (1, 0));
+        assert_eq!((watch.take().iter().count(), watch.missed(PortId(6))), (PACKETS, 1));
+        drop(watch);
+        assert!(!tables.taps.load().capture());
     }
 
     /// As it came is its head with the rest as it left; the kernel's copies have no head.

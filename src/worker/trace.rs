@@ -229,7 +229,14 @@ mod tests {
         assert_eq!(interest(0), Interest::None, "from before");
         drop(long);
         assert_eq!(interest(u64::MAX), Interest::Copies(100));
-        let _trace = Watch::new(Arc::clone(&tables.taps), everything());
+        let mut trace = Watch::new(Arc::clone(&tables.taps), everything());
         assert_eq!(interest(u64::MAX), Interest::Packets);
+        assert!(!trace.change(everything()), "that is what it wants already");
+        assert!(trace.change(Pattern::Any(Vec::new())));
+        assert_eq!(interest(u64::MAX), Interest::Copies(100), "it wants none of them now");
+        assert!(trace.change(everything()) && interest(u64::MAX) == Interest::Packets);
+        drop(trace);
+        assert_eq!(interest(u64::MAX), Interest::Copies(100));
+        assert!(!tables.taps.load().time_packets() && tables.taps.load().capture());
     }
 }

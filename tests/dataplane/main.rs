@@ -3,6 +3,7 @@
 
 mod balancer;
 mod edge;
+mod offers;
 mod outages;
 mod paths;
 mod pipeline;
