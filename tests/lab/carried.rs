@@ -1,6 +1,7 @@
 //! What the kernel carries by itself: it needs no daemon, and is counted, captured and reported as if it did.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -163,4 +164,56 @@ fn a_capture_has_what_the_kernel_carries_and_the_flow_goes_on_without_it() {
         assert_eq!(counts, [100, 100], "{}{printed}", stderr(&read));
         await_carried(&lab, &mut echo);
     }
+}
+
+/// NSG-20: connections that the kernel opens by itself have their records, and each of their packets is counted.
+#[test]
+fn connections_that_need_no_daemon_are_recorded_and_counted_to_the_last_packet() {
+    let Some(lab) = Lab::up(&allowing()) else { return };
+    let at: SocketAddr = "10.1.1.5:7000".parse().unwrap();
+    let listener = lab.inside("b", || TcpListener::bind(at).unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut word = [0; 4];
+            while stream.read_exact(&mut word).is_ok() && stream.write_all(&word).is_ok() {}
+        }
+    });
+    // The port that it came from, if a word came back.
+    let exchange = |patience| {
+        let client = lab.inside("a", || TcpStream::connect_timeout(&at, patience)).ok()?;
+        client.set_read_timeout(Some(patience)).unwrap();
+        (&client).write_all(b"word").ok()?;
+        (&client).read_exact(&mut [0; 4]).ok()?;
+        Some(u64::from(client.local_addr().unwrap().port()))
+    };
+    eventually("the kernel opens connections by itself", || {
+        assert!((0..6).all(|_| exchange(SOON).is_some()));
+        let _stopped = Stopped::of(&lab);
+        exchange(NEVER).is_some()
+    });
+    let ports: Vec<u64> = {
+        let _stopped = Stopped::of(&lab);
+        (0..10).map(|_| exchange(SOON).unwrap()).collect()
+    };
+    let flows = || {
+        let rows = lab.data(&["flows", "--both", "--limit", "10000"]);
+        saw(&rows);
+        let ours = |flow: &&serde_json::Value| ports.contains(&flow["sourcePort"].as_u64().unwrap());
+        rows.as_array().unwrap().iter().filter(ours).cloned().collect::<Vec<_>>()
+    };
+    eventually("all have ended at both ends", || {
+        let flows = flows();
+        flows.len() == 2 * ports.len() && flows.iter().all(|flow| flow["state"] == "Closed")
+    });
+    eventually("what one end sent, the other received, and that is all of it", || {
+        let flows = flows();
+        let sum = |node: &str, field: &str| -> u64 {
+            flows.iter().filter(|flow| flow["node"] == node).map(|flow| flow[field].as_u64().unwrap()).sum()
+        };
+        let [there, back] =
+            [("a", "b"), ("b", "a")].map(|(from, to)| [sum(from, "packetsSent"), sum(to, "packetsReceived")]);
+        // SYN, ACK, the word, FIN; SYN with ACK, the word, FIN.
+        there[0] == there[1] && back[0] == back[1] && there[0] >= 40 && back[0] >= 30
+    });
+    eventually("their entries have gone", || lab.data(&["status"])["carriedFlows"] == 0);
 }

@@ -83,6 +83,15 @@ fn a_lab_without_a_directory_ends_by_itself_and_down_removes_what_a_crash_left()
     fs::remove_dir_all(Path::new("/run/vnet").join(&lab.name)).unwrap();
     assert_eq!(lab.down().status.code(), Some(0));
     assert_nothing_left(&lab);
+
+    // One that has not noticed yet is waited for.
+    assert!(lab.start().status.success());
+    let running = daemon(&lab);
+    fs::remove_dir_all(Path::new("/run/vnet").join(&lab.name)).unwrap();
+    let down = lab.down();
+    assert_eq!(down.status.code(), Some(0), "{}", stderr(&down));
+    assert!(running.wait_end(SOON).unwrap());
+    assert_nothing_left(&lab);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::EVERYTHING;
 use crate::kernel::{says, tables};
-use crate::lab::{Lab, eventually, stderr, stdout};
+use crate::lab::{Lab, eventually, saw, stderr, stdout};
 use crate::made::assert_tables;
 
 fn count(lab: &Lab, event: &str) -> usize {
@@ -39,6 +39,7 @@ fn a_circuits_link_that_fails_has_no_carrier_and_comes_back() {
         eventually("so are their routes", || tables(&lab, "office").len() == 10);
         assert_tables(&lab);
         assert_eq!(count(&lab, "CircuitLinkRestored"), 2);
+        assert_eq!(count(&lab, "CircuitLinkFailed"), 3, "each link by itself, each time");
         fails(&lab, &["circuit", "fail", "er-london", "secondary", "--seconds", "1"]);
         assert!(carrier("er1"));
         eventually("a second later it is back by itself", || {
@@ -89,4 +90,33 @@ fn a_tunnel_whose_device_is_off_is_down_until_it_is_on_again() {
         lab.switch("web", "eth0", "up");
         assert_eq!(count(&lab, "DeviceOff"), 2);
     }
+}
+
+/// BGP has sessions within a virtual network too, where no tunnel ends: of an instance that is away they end at once.
+#[test]
+fn sessions_with_a_route_server_end_with_the_instance_that_fails() {
+    let Some(lab) = Lab::up(include_str!("../../config/branch-to-branch.yaml")) else { return };
+    let disconnected = || -> Vec<(String, String)> {
+        let rows = lab.data(&["bgp", "peers"]);
+        saw(&rows);
+        let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+        let rows = rows.as_array().unwrap().iter().filter(|row| row["state"] != "Connected");
+        rows.map(|row| (text(row, "node"), text(row, "connection"))).collect()
+    };
+    eventually("all are connected", || disconnected().is_empty());
+    fails(&lab, &["gateway", "failover", "vpn", "--seconds", "3600"]);
+    // Between the instances, and with both of the route server, each seen from both ends; and the tunnel's.
+    let mut expected =
+        [("rs", "vpn"), ("rs#2", "vpn"), ("vpn", "rs"), ("vpn", "rs#2"), ("vpn", "vpn#2"), ("vpn#2", "vpn")]
+            .map(|(node, over)| (node.to_owned(), over.to_owned()))
+            .to_vec();
+    expected.extend([("branch".to_owned(), "hub-branch".to_owned()), ("vpn".to_owned(), "hub-branch".to_owned())]);
+    expected.sort();
+    let sorted = |mut rows: Vec<_>| {
+        rows.sort();
+        rows
+    };
+    eventually("those of the first instance have ended", || sorted(disconnected()) == expected);
+    fails(&lab, &["gateway", "failover", "vpn", "--seconds", "0"]);
+    eventually("all are connected again", || disconnected().is_empty());
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
+use vnet::sys::netns;
 
 use crate::kernel::says;
 use crate::lab::{Lab, eventually, stderr, stdout};
@@ -75,6 +76,32 @@ fn rules_of_a_file_are_loaded_replaced_and_removed() {
     assert_eq!(program(&lab)["failed"], true);
     lab.apply(&with(""));
     assert_eq!(tables(), "table ip own\n");
+}
+
+/// A machine that comes again has a namespace of its own, in which nothing was loaded.
+#[test]
+fn rules_are_loaded_anew_where_their_machine_comes_again() {
+    let file = with("guest: {nftables: 'table inet one { }'},");
+    let Some(lab) = Lab::up(&file) else { return };
+    let assert_loaded = |when: &str| {
+        assert_eq!(says(&lab, "web", "nft list tables"), "table inet one\n", "{when}");
+        assert_eq!(program(&lab)["failed"], false, "{when}");
+    };
+    assert_loaded("at first");
+    let (head, _) = file.split_once("  - {name: web,").unwrap();
+    let without = format!("{head}  - {{name: db, networkInterfaces: [{{subnet: v/s}}]}}\n");
+    for (what, away) in
+        [("removed", without), ("stopped", file.replace("{name: web,", "{name: web, powerState: stopped,"))]
+    {
+        lab.apply(&away);
+        assert_eq!(program(&lab), Value::Null, "{what}: nothing is told of it");
+        lab.apply(&file);
+        assert_loaded(what);
+    }
+    netns::unbind(&netns::name_path(&format!("{}-web", lab.name))).unwrap();
+    eventually("it is missed", || stdout(&lab.vnet(&["events"])).contains("DeviceLost"));
+    lab.vnet(&["apply", lab.file.to_str().unwrap()]);
+    assert_loaded("deleted");
 }
 
 #[test]

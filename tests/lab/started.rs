@@ -180,6 +180,24 @@ fn fab_15_a_change_takes_its_time_and_is_given_up_when_the_lab_ends() {
 }
 
 #[test]
+fn interfaces_and_their_offloads_are_as_the_file_asks() {
+    for (emulation, device, offload) in [
+        ("device: tun", "tun", "tcp+udp"),
+        ("device: tap", "tap", "tcp+udp"),
+        ("device: veth", "veth", "tcp+udp"),
+        ("device: tun, udpSegmentation: false", "tun", "tcp"),
+        ("device: tap, offload: false", "tap", "off"),
+        ("device: tun, offload: false, udpSegmentation: false", "tun", "off"),
+    ] {
+        let Some(lab) = Lab::up(&format!("emulation: {{{emulation}}}\n{QUIET}")) else { return };
+        let status = lab.data(&["status"]);
+        assert_eq!((&status["device"], &status["offload"]), (&device.into(), &offload.into()), "{emulation}: {status}");
+        assert_eq!(status["carriedFlows"].is_number(), device == "veth", "{emulation}: {status}");
+        assert!(status["notCarried"].is_null() && status["alerts"].as_array().unwrap().is_empty(), "{status}");
+    }
+}
+
+#[test]
 fn how_peerings_stood_outlives_a_crash() {
     let peered = "
 virtualNetworks:
