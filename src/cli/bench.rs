@@ -211,3 +211,76 @@ fn seconds(text: &str) -> Result<f64, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     if (0.1..=3600.0).contains(&seconds) { Ok(seconds) } else { Err("from 0.1 to 3600".to_owned()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        bench: Bench,
+    }
+
+    fn bench(words: &str) -> Result<Bench, String> {
+        let line = Line::try_parse_from(["bench", "web", "db"].into_iter().chain(words.split_whitespace()));
+        line.map(|line| line.bench).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_asked_for_has_its_bounds() {
+        let fine = |words: &str| bench(words).is_ok();
+        for (option, least, most) in [("streams", 1, 256), ("size", 1, 1472), ("flows", 1, 1024)] {
+            let of = |number: u32| fine(&format!("--{option} {number}"));
+            assert_eq!([least - 1, least, most, most + 1].map(of), [false, true, true, false], "{option}");
+        }
+        let seconds =
+            ["0.09", "0.1", "3600", "3600.1", "NaN", "soon"].map(|number| fine(&format!("--seconds {number}")));
+        assert_eq!(seconds, [false, true, true, false, false, false]);
+        let why = |number: &str| bench(&format!("--seconds {number}")).err().unwrap_or_default();
+        assert!(why("soon").contains("not a number of seconds") && why("0").contains("from 0.1 to 3600"));
+        let usual = bench("").expect("it needs no more");
+        assert_eq!((usual.streams, usual.size, usual.flows, usual.rate, usual.only), (1, 64, 1, None, Vec::new()));
+        let two = bench("--only udp,latency").expect("two loads").only;
+        assert_eq!(two, [Load::Udp, Load::Latency]);
+    }
+
+    #[test]
+    fn each_load_has_its_figures_and_its_words() {
+        let bench = bench("--streams 2 --size 100 --flows 3").expect("a load");
+        let took = Duration::from_millis(500);
+        let rows = |answer: &Answer| table(answer).tab_separated();
+        let mut answer = Answer { tcp: Some(bench.tcp(Transfer { bytes: 125_000_000, took })), ..Answer::default() };
+        assert_eq!(rows(&answer), "TCP, 2 streams\t2.00 Gbit/s\n");
+        answer.udp = Some(bench.udp(Datagrams { sent: 1000, received: 750, took }));
+        answer.latency = Some(latency(RoundTrips {
+            count: 9,
+            lost: 0,
+            median: Duration::from_micros(70),
+            p99: Duration::from_micros(120),
+        }));
+        answer.connects = Some(Rate { count: 100, per_second: 200.0 });
+        assert_eq!(
+            rows(&answer),
+            "TCP, 2 streams\t2.00 Gbit/s\nUDP, 3 flows, 100 bytes\t1500 a second, 25.0 % lost\n\
+             Round trip\t70 us, 1 of 100 above 120 us\nTCP connections\t200 a second\n"
+        );
+        let lossy = Answer {
+            latency: Some(latency(RoundTrips { count: 0, lost: 1, median: Duration::ZERO, p99: Duration::ZERO })),
+            udp: Some(bench.udp(Datagrams { sent: 0, received: 0, took })),
+            ..Answer::default()
+        };
+        assert_eq!(
+            rows(&lossy),
+            "UDP, 3 flows, 100 bytes\t0 a second, 0.0 % lost\n\
+             Round trip\t0 us, 1 of 100 above 0 us, 1 without an answer\n"
+        );
+        // More than were sent: some came from a load before.
+        assert!(
+            rows(&Answer { udp: Some(bench.udp(Datagrams { sent: 1, received: 2, took })), ..Answer::default() })
+                .contains(" 0.0 % lost")
+        );
+    }
+}

@@ -15,10 +15,15 @@ pub(super) struct Call {
 /// As the caller would have to type it again.
 pub(super) fn own() -> Call {
     let called = env::args_os().next().map_or_else(|| "vnet".into(), PathBuf::from);
+    let by_sudo = env::var_os("SUDO_UID").is_some() && process::user() == 0;
+    call(called, is_on_path, by_sudo)
+}
+
+fn call(called: PathBuf, is_on_path: impl FnOnce(&Path) -> bool, by_sudo: bool) -> Call {
     let name = called.file_name().map_or(called.clone(), PathBuf::from);
     let is_installed = called == name || is_on_path(&name);
     let program = if is_installed { name } else { called };
-    let sudo = if env::var_os("SUDO_UID").is_some() && process::user() == 0 { "sudo " } else { "" };
+    let sudo = if by_sudo { "sudo " } else { "" };
     Call { words: format!("{sudo}{}", quoted(&program.display().to_string())), is_installed }
 }
 
@@ -38,6 +43,30 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_is_called_as_it_was_or_by_its_name_alone_where_a_shell_finds_it() {
+        for (called, on_path, by_sudo, words, is_installed) in [
+            ("vnet", false, false, "vnet", true),
+            ("target/release/vnet", false, false, "target/release/vnet", false),
+            ("target/release/vnet", true, false, "vnet", true),
+            ("./my vnet", false, true, "sudo './my vnet'", false),
+            ("/usr/bin/vnet", true, true, "sudo vnet", true),
+        ] {
+            let is_on_path = |name: &Path| {
+                assert_eq!(Some(name.as_os_str()), Path::new(called).file_name());
+                on_path
+            };
+            let call = call(called.into(), is_on_path, by_sudo);
+            assert_eq!((call.words.as_str(), call.is_installed), (words, is_installed), "{called}");
+        }
+    }
+
+    #[test]
+    fn this_very_program_is_on_no_path() {
+        assert!(!is_on_path(Path::new("sh")), "another program has that name");
+        assert!(!is_on_path(Path::new("no-such-program")));
+    }
 
     #[test]
     fn a_word_that_a_shell_would_split_is_quoted() {

@@ -220,3 +220,37 @@ pub(super) fn read_text(file: &Path, limit: u64) -> Result<(String, String), Fai
         Err(error) => Err(Failure::usage(format_args!("cannot read {name}: {error}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is underlined of a value in a document.
+    #[test]
+    fn a_value_is_as_long_as_it_is_written() {
+        for (line, column, expected) in [
+            (r#""name": "web","#, 1, 6),
+            (r#""name": "web","#, 9, 5),
+            (r#""open"#, 1, 6),
+            ("10.1.0.4, x", 1, 8),
+            ("a = 65001}", 5, 5),
+            ("a = [1]", 5, 1),
+            ("a", 2, 1),
+        ] {
+            assert_eq!(length((line, 1), column), expected, "{line} at {column}");
+        }
+        // Of a long line only the end is at hand.
+        assert_eq!(length((r#"x: "web""#, 101), 104), 5);
+    }
+
+    #[test]
+    fn a_long_line_is_shown_from_shortly_before_the_place() {
+        let text = SourceText::new(format!("{}\nshort\n", "0123456789".repeat(1000)));
+        let at = |line, column| around(&text, Location { line, column, len: 1 });
+        // Lines have marks 4,096 bytes apart.
+        let columns = [1, 4096, 4097].map(|column| at(1, column + config::SOURCE_WIDTH).1);
+        assert_eq!(columns, [1, 1, 4097]);
+        assert_eq!((at(1, 4097).1, at(1, 9000).0.len()), (1, 10_000 - 8192));
+        assert_eq!(at(2, 3), ("short", 1));
+    }
+}

@@ -149,3 +149,34 @@ fn the_one_here() -> Result<PathBuf, Failure> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn lab(machines: usize, others: usize) -> Record {
+        let node = |number: usize| {
+            let machine = number < machines;
+            json!({"name": format!("n{number}"), "machine": machine, "namespace": "/nowhere", "resolver": null, "devices": {}})
+        };
+        let nodes: Vec<_> = (0..machines + others).map(node).collect();
+        serde_json::from_value(json!({
+            "lab": "lab", "daemon": {"pid": 1, "start_time": 1}, "file": "lab.yaml", "since": 0, "rootless": false,
+            "socket": "/nowhere", "hosts": "/nowhere", "nodes": nodes, "addresses": {}, "programs": []
+        }))
+        .expect("a record")
+    }
+
+    #[test]
+    fn few_nodes_are_named_and_many_are_counted() {
+        assert_eq!(nodes(&lab(0, 0)), "no machine is in it");
+        assert_eq!(nodes(&lab(2, 1)), "n0, n1, n2");
+        let twenty = nodes(&lab(15, 5));
+        assert!(twenty.starts_with("n0, n1, ") && twenty.ends_with(", n19"), "{twenty}");
+        assert_eq!(nodes(&lab(21, 0)), "21 machines");
+        assert_eq!(nodes(&lab(20, 1)), "20 machines, 1 other node");
+        assert_eq!(nodes(&lab(1, 20)), "1 machine, 20 other nodes");
+    }
+}

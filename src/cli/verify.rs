@@ -103,3 +103,48 @@ fn filter(query: &Query, forecast: &Forecast, network: &Network) -> Filter {
     }
     Filter::All(parts)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config;
+
+    fn network(guest: &str) -> Network {
+        let text = format!(
+            "
+name: two
+virtualNetworks:
+  - {{name: v, location: westeurope, addressSpace: [10.1.0.0/16], subnets: [{{name: s, addressPrefix: 10.1.1.0/24}}]}}
+virtualMachines:
+  - {{name: a, networkInterfaces: [{{subnet: v/s}}]}}
+  - {{name: b, {guest}networkInterfaces: [{{subnet: v/s}}]}}
+"
+        );
+        config::load(&text, "two.yaml").map_err(|errors| format!("{errors:?}")).expect("it is valid").network
+    }
+
+    /// Both ends and the protocol; where a guest gives the packet another source, without that.
+    #[test]
+    fn the_packets_that_are_looked_for_are_those_of_the_probe() {
+        let (plain, masked) = (network(""), network("guest: {forwarding: true, masquerade: all}, "));
+        let [four, six] = [["10.1.1.4", "10.1.1.5"], ["fd00::4", "fd00::5"]];
+        for (network, [src, dst], probe, expected) in [
+            (&plain, four, Probe::Ping, "host 10.1.1.4 and host 10.1.1.5 and icmp"),
+            (&plain, six, Probe::Ping, "host fd00::4 and host fd00::5 and icmp6"),
+            (&plain, four, Probe::Tcp(443), "host 10.1.1.4 and host 10.1.1.5 and tcp and port 443"),
+            (&plain, four, Probe::Udp(53), "host 10.1.1.4 and host 10.1.1.5 and udp and port 53"),
+            (&masked, four, Probe::Udp(53), "host 10.1.1.5 and udp and port 53"),
+        ] {
+            let forecast = json!({
+                "verdict": Verdict::Reachable, "dropped": null, "from": {"address": src, "attachment": null},
+                "to": {"address": dst, "attachment": null}, "via": [], "viaReturn": [], "rulings": []
+            });
+            let forecast: Forecast = serde_json::from_value(forecast).expect("a forecast");
+            let [source, destination] = [src, dst].map(|end| QueryEnd::Address(end.parse().expect("an address")));
+            let query = Query { source, destination, probe };
+            assert_eq!(filter(&query, &forecast, network).to_string(), expected);
+        }
+    }
+}

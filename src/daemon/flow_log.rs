@@ -306,3 +306,47 @@ impl Keeper {
 fn names(published: &Published, rule: RuleId) -> Option<RuleNames<'_>> {
     published.rule(rule).map(|label| RuleNames { owner: &label.owner, name: &label.name })
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn diag_09_a_log_that_fails_is_named_and_what_is_in_none_is_counted() {
+        let log = |name: &str, error: Option<&str>| FlowLogStatus {
+            name: name.to_owned(),
+            target: "web".to_owned(),
+            enabled: true,
+            storage_path: PathBuf::new(),
+            records: 0,
+            error: error.map(str::to_owned),
+        };
+        let complaints = |logs: Vec<FlowLogStatus>, lost| FlowLogReport { logs, lost }.complaints().collect::<Vec<_>>();
+        assert!(complaints(vec![log("a", None)], 0).is_empty());
+        assert_eq!(
+            complaints(vec![log("a", Some("it is full")), log("b", None), log("c", Some("it is gone"))], 1),
+            [
+                "flow log a: it is full",
+                "flow log c: it is gone",
+                "1 things that happened to flows are in no flow log: they came faster than they are written"
+            ]
+        );
+    }
+
+    /// A directory that was made anew has another number.
+    #[test]
+    fn places_are_the_directories_that_are_there_each_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["b", "a"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        let places = places_of(&[at("b"), at("none"), at("a"), at("b")]);
+        assert_eq!(places.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>(), [at("a"), at("b")]);
+        assert_eq!(places_of(&[at("b"), at("a")]), places);
+        fs::rename(at("a"), at("old")).unwrap();
+        fs::create_dir(at("a")).unwrap();
+        assert_ne!(places_of(&[at("b"), at("a")]), places);
+    }
+}

@@ -121,3 +121,76 @@ impl Said {
         Self { holds, text: format!("{text}{error}"), fact: Some(fact) }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn peer(node: &str, neighbor: &str, state: PeerState, error: Option<&str>) -> PeerRow {
+        serde_json::from_value(json!({
+            "node": node, "connection": "c", "localAddress": "10.0.0.1", "neighbor": neighbor, "asn": 65010, "state": state,
+            "connectedDuration": "", "routesReceived": 0, "messagesSent": 0, "messagesReceived": 0, "lastError": error
+        }))
+        .unwrap()
+    }
+
+    fn route(node: &str, peer: &str, network: &str) -> RouteRow {
+        serde_json::from_value(json!({
+            "node": node, "localAddress": "10.0.0.1", "network": network, "nextHop": null, "sourcePeer": peer,
+            "origin": "EBgp", "asPath": "65010", "weight": 0
+        }))
+        .unwrap()
+    }
+
+    /// Sessions of one router with two peers are one question: all must be as the test says.
+    #[test]
+    fn sessions_are_said_to_be_up_only_where_all_are() {
+        use PeerState::{Connected, Connecting, Idle};
+        let sessions: Sessions = ["10.0.0.8", "10.0.0.9"].map(|peer| ("gw".to_owned(), peer.parse().unwrap())).into();
+        let nets = |nets: &[&str]| nets.iter().map(|net| net.parse().unwrap()).collect();
+        let wanted = |state, prefixes: &[&str], absent: &[&str]| BgpTest {
+            on: "gw".to_owned(),
+            peer: BgpPeer::Name("c".to_owned()),
+            state,
+            prefixes: nets(prefixes),
+            absent: nets(absent),
+        };
+        let said = |wanted: &BgpTest, states: &[PeerState], routes: &[RouteRow]| {
+            let peers = states.iter().zip(["10.0.0.8", "10.0.0.9"]);
+            let mut peers: Vec<_> = peers
+                .map(|(state, peer_)| peer("GW", peer_, *state, (*state == Idle).then_some("it is away")))
+                .collect();
+            // Of another router, and with another peer: nobody asked.
+            peers.extend([peer("er", "10.0.0.8", Idle, Some("no")), peer("gw", "10.0.0.7", Idle, Some("no"))]);
+            let Said { holds, text, fact } = Said::of_sessions(wanted, &sessions, &peers, routes);
+            (holds, text, fact.unwrap_or_default())
+        };
+        let is = |holds: bool, text: &str, fact: &str| (holds, text.to_owned(), fact.to_owned());
+        let up = wanted(Connected, &[], &[]);
+        assert_eq!(said(&up, &[Connected, Connected], &[]), is(true, "Connected", "true"));
+        assert_eq!(said(&up, &[Connected, Idle], &[]), is(false, "Connected and Idle (it is away)", "false"));
+        assert_eq!(said(&up, &[Idle, Connecting], &[]), is(false, "Connecting and Idle (it is away)", "false"));
+        assert_eq!(said(&up, &[], &[]), is(false, "no session", "false"));
+        let down = wanted(Idle, &[], &[]);
+        assert_eq!(said(&down, &[Idle, Idle], &[]), is(true, "Idle", "false"));
+
+        let (one, two) = ("10.1.0.0/16", "10.2.0.0/16");
+        let with = wanted(Connected, &[one], &[two]);
+        assert_eq!(expected(&with), "Connected with 10.1.0.0/16 without 10.2.0.0/16");
+        assert_eq!(expected(&up), "Connected");
+        let both = [Connected; 2];
+        let fine = [route("gw", "10.0.0.9", one), route("gw", "10.0.0.7", two), route("er", "10.0.0.8", two)];
+        assert_eq!(
+            said(&with, &both, &fine),
+            is(true, "Connected", "true, 10.1.0.0/16 true, 10.2.0.0/16 false"),
+            "others learn that too"
+        );
+        assert_eq!(
+            said(&with, &both, &[route("gw", "10.0.0.8", two)]),
+            is(false, "Connected, not 10.1.0.0/16, 10.2.0.0/16", "true, 10.1.0.0/16 false, 10.2.0.0/16 true")
+        );
+    }
+}

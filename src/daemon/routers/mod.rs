@@ -351,3 +351,68 @@ impl Signal {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::model::Advertisement;
+
+    #[test]
+    fn what_has_come_and_gone_is_counted_for_each_source() {
+        let net = |text: &str| -> IpNet { text.parse().unwrap() };
+        let (one, two, three) = (net("10.1.0.0/16"), net("10.2.0.0/16"), net("10.3.0.0/16"));
+        let learned = |lists: &[(&str, &[IpNet])]| -> BTreeMap<String, Vec<IpNet>> {
+            lists.iter().map(|(name, prefixes)| ((*name).to_owned(), prefixes.to_vec())).collect()
+        };
+        let hops = |hops: &[&str]| hops.iter().map(|hop| hop.parse().unwrap()).collect();
+        let advertised = |prefixes: &[IpNet]| -> BTreeMap<IpNet, Advertisement> {
+            prefixes.iter().map(|prefix| (*prefix, Advertisement::default())).collect()
+        };
+        let before = BgpLearned {
+            by_connection: learned(&[("a", &[one, two]), ("same", &[one]), ("gone", &[one, two])]),
+            by_route_server: BTreeMap::from([(
+                "rs".to_owned(),
+                BTreeMap::from([(one, hops(&["10.0.0.4", "10.0.0.5"])), (two, hops(&["10.0.0.4"]))]),
+            )]),
+            by_circuit: BTreeMap::from([("er".to_owned(), advertised(&[one]))]),
+            ..BgpLearned::default()
+        };
+        let after = BgpLearned {
+            by_connection: learned(&[("a", &[two, three]), ("same", &[one]), ("new", &[three])]),
+            by_route_server: BTreeMap::from([(
+                "rs".to_owned(),
+                BTreeMap::from([(one, hops(&["10.0.0.5", "10.0.0.6", "10.0.0.7"])), (two, hops(&["10.0.0.4"]))]),
+            )]),
+            by_circuit: BTreeMap::from([("er".to_owned(), advertised(&[one, two]))]),
+            by_gateway: BTreeMap::from([("gw".to_owned(), advertised(&[three]))]),
+            ..BgpLearned::default()
+        };
+        let told = |happenings: &mut dyn Iterator<Item = Happening>| {
+            let told = happenings.map(|happening| match happening {
+                Happening::BgpRoutesChanged { connection, learned, withdrawn } => (connection, learned, withdrawn),
+                other => panic!("{other:?}"),
+            });
+            told.collect::<Vec<_>>()
+        };
+        let expected = [("a", 1, 1), ("er", 1, 0), ("gone", 0, 2), ("gw", 1, 0), ("new", 1, 0), ("rs", 2, 1)];
+        let expected = expected.map(|(name, learned, withdrawn)| (name.to_owned(), learned, withdrawn));
+        assert_eq!(told(&mut changes(&before, &after)), expected);
+        assert_eq!(told(&mut changes(&after, &after)), []);
+    }
+
+    #[test]
+    fn a_router_that_reports_wakes_once_and_an_end_ends_all_waiting() {
+        let signal = Signal::default();
+        signal.raise();
+        signal.raise();
+        assert!(signal.wait() && !lock(&signal.state).changed, "both are one change");
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| signal.wait());
+            signal.raise();
+            assert!(waiting.join().unwrap());
+        });
+        signal.end();
+        assert!(!signal.wait() && !signal.wait());
+    }
+}

@@ -161,3 +161,48 @@ fn words(error: &io::Error) -> String {
         _ => error.to_string(),
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::time::Instant;
+
+    use super::super::tls;
+    use super::*;
+
+    /// Who waits for the wrong side of its socket never proceeds, or never sleeps.
+    #[test]
+    fn it_waits_for_its_socket_as_its_stage_needs() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let (at, tls) = (listener.local_addr().unwrap(), tls::config().unwrap());
+        let asking = |path: &str, secure| {
+            let ask = Ask::Get { path: path.to_owned(), secure };
+            let mut attempt = Attempt::begin(&Origin::default(), at, &ask, &tls).unwrap();
+            let ends = Instant::now() + Duration::from_secs(20);
+            while matches!(attempt.stage, Stage::Connecting(_)) && Instant::now() < ends {
+                assert!(attempt.wants_write(), "it is not connected");
+                assert_eq!(attempt.advance(), None, "nobody answers");
+            }
+            let stage = match attempt.stage {
+                Stage::Asking(..) => "asking",
+                Stage::Hearing(..) => "hearing",
+                Stage::Connecting(_) | Stage::Over => "another",
+            };
+            (stage, attempt.wants_write())
+        };
+        assert_eq!(asking("/", false), ("hearing", false), "its request is sent");
+        assert_eq!(asking("/", true), ("asking", false), "it has greeted, and the server has not");
+        assert_eq!(asking(&"x".repeat(64 << 20), false), ("asking", true), "not all of it has room");
+    }
+
+    #[test]
+    fn lb_10_a_probe_asks_as_azures_does() {
+        let text = |path: &str| String::from_utf8(request("10.1.0.4:8080".parse().unwrap(), path)).unwrap();
+        assert_eq!(
+            text("/health"),
+            "GET /health HTTP/1.1\r\nHost: 10.1.0.4:8080\r\nUser-Agent: Load Balancer Agent\r\nConnection: close\r\n\r\n"
+        );
+        assert!(text("health").starts_with("GET /health HTTP/1.1\r\n"));
+    }
+}
