@@ -263,7 +263,7 @@ fn receive_all(mut server: TcpStream) -> io::Result<u64> {
 fn offer(clients: &[UdpSocket], Stream { size, rate, .. }: Stream, mut term: Term) -> (u64, Duration) {
     let payload = vec![0; size];
     let rate = rate.map_or(f64::INFINITY, f64::from);
-    let start = Instant::now();
+    let start = term.begin;
     let mut sent = 0_u32;
     while !term.is_over() {
         if f64::from(sent) > start.elapsed().as_secs_f64() * rate {
