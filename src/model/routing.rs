@@ -194,3 +194,34 @@ impl fmt::Display for RouteState {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn many_ranges_are_told_by_the_first_and_their_number() {
+        let words = |count: u8| {
+            let prefixes = (0..count).map(|i| IpNet::new_assert(IpAddr::from([10, i, 0, 0]), 16)).collect();
+            Prefixes::Many(prefixes).to_string()
+        };
+        assert_eq!(words(0), "");
+        assert_eq!(words(1), "10.0.0.0/16");
+        assert_eq!(words(4), "10.0.0.0/16 10.1.0.0/16 10.2.0.0/16 10.3.0.0/16");
+        assert_eq!(words(5), "10.0.0.0/16 and 4 more");
+        let one = Prefixes::from("10.0.0.0/16".parse::<IpNet>().unwrap());
+        assert_eq!(format!("{one:<12}|"), "10.0.0.0/16 |");
+    }
+
+    #[test]
+    fn ranges_cover_what_one_of_them_holds() {
+        let prefixes = ["10.0.0.0/17", "10.0.128.0/17", "10.2.0.0/16"].map(|prefix| prefix.parse().unwrap());
+        let some = Prefixes::Many(prefixes.into());
+        for (range, covered) in
+            [("10.0.0.0/17", true), ("10.2.7.0/24", true), ("10.0.0.0/16", false), ("10.3.0.0/24", false)]
+        {
+            assert_eq!(some.cover(&range.parse().unwrap()), covered, "{range}");
+        }
+    }
+}

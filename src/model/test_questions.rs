@@ -266,3 +266,49 @@ impl fmt::Display for BitRate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    /// As an answer to a test names what it did not find.
+    #[test]
+    fn patterns_say_what_they_ask_for_and_no_more() {
+        let any = RoutePattern {
+            prefix: "10.0.0.0/8".parse().unwrap(),
+            next_hop_type: None,
+            next_hop_ip: None,
+            source: None,
+            state: RouteState::Active,
+        };
+        assert_eq!(any.to_string(), "10.0.0.0/8");
+        let one = RoutePattern {
+            next_hop_type: Some(NextHopType::VirtualAppliance),
+            next_hop_ip: Some(IpAddr::from([10, 0, 1, 4])),
+            source: Some(RouteSource::User),
+            state: RouteState::Invalid,
+            ..any
+        };
+        assert_eq!(one.to_string(), "10.0.0.0/8 VirtualAppliance 10.0.1.4 of source User that is Invalid");
+        let any = RulePattern { name: "ssh".to_owned(), access: None, direction: None, priority: None };
+        assert_eq!(any.to_string(), "ssh");
+        let (access, direction) = (Some(RuleAccess::AlwaysAllow), Some(Direction::Inbound));
+        let one = RulePattern { access, direction, priority: Some(100), ..any };
+        assert_eq!(one.to_string(), "ssh Inbound AlwaysAllow of priority 100");
+    }
+
+    #[test]
+    fn a_rate_has_the_unit_that_suits_it() {
+        for (rate, words) in [
+            (64_000, "64.0 kbit/s"),
+            (999_900, "999.9 kbit/s"),
+            (1_000_000, "1.0 Mbit/s"),
+            (999_900_000, "999.9 Mbit/s"),
+            (1_000_000_000, "1.00 Gbit/s"),
+            (13_700_000_000, "13.70 Gbit/s"),
+        ] {
+            assert_eq!(BitRate(rate).to_string(), words);
+        }
+    }
+}
