@@ -5,6 +5,7 @@ mod compile;
 mod export;
 mod file;
 mod hostile_template;
+mod network;
 mod schema;
 mod template;
 mod template_limits;
