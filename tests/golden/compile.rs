@@ -1,5 +1,5 @@
 //! Compiled tables: the twin has every subnet's effective routes, where each leads, and every security rule with its tags
-//! expanded. The topologies of `config` have twins here, too.
+//! expanded, the backends of each balancing rule, and each interface's ways to the Internet. The topologies of `config` have twins here, too.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use vnet::bgp::topology::converge;
 use vnet::compile::{Compiled, EffectiveRule, RuleOwner, Sender, compile};
 use vnet::config;
-use vnet::dataplane::{AclId, Fib, Filters, NextHop, NicId, ProtocolMatch, RouteId};
+use vnet::dataplane::{AclId, Fib, Filters, Member, NextHop, NicId, PoolId, ProtocolMatch, RouteId, Takes};
 use vnet::lab::beside;
 use vnet::model::{Existing, Internet, Network, NicIx, SubnetIx, VnetIx};
 
@@ -39,6 +39,8 @@ fn listing(network: &Network) -> String {
     for nic in 0..compiled.snapshot.nics.len() {
         filters(&mut text, network, &compiled, NicId(nic as u32));
     }
+    frontends(&mut text, network, &compiled);
+    ways_out(&mut text, network, &compiled);
     for acl in 0..compiled.snapshot.acls.len() {
         writeln!(text, "\nacl {acl}").unwrap();
         for rule in compiled.effective_rules(AclId(acl as u32)) {
@@ -84,6 +86,56 @@ fn filters(text: &mut String, network: &Network, compiled: &Compiled, nic: NicId
     }
     if let (Some(outbound), Some(inbound)) = (nic.outbound.admin, nic.inbound.admin) {
         writeln!(text, "admin rules of {name}: out {}, in {}", outbound.0, inbound.0).unwrap();
+    }
+}
+
+/// Each rule of a load balancer's frontend, with the backends that get new flows and the others.
+fn frontends(text: &mut String, network: &Network, compiled: &Compiled) {
+    for ((at, named), frontend) in network.frontends().zip(&compiled.snapshot.frontends) {
+        let balancer = &network.load_balancers[at.balancer].name;
+        let home = network.virtual_networks.get(frontend.vnet.0 as usize).map_or("-", |vnet| &vnet.name);
+        writeln!(text, "frontend {balancer}/{} {} in VNet {home}", named.name, frontend.address).unwrap();
+        for rule in &frontend.rules {
+            let takes = match rule.takes {
+                Takes::Port { protocol, frontend, backend } => format!("{protocol} {frontend} > {backend}"),
+                Takes::All => "all ports".to_owned(),
+            };
+            let flags = [(rule.floating, ", floats"), (rule.resets, ", resets"), (rule.tcp_stays, ", TCP stays")];
+            let flags: String = flags.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect();
+            let words = |members: &[Member]| {
+                let word = |one: &Member| format!("{} {}", sender_name(network, compiled.sender(one.nic)), one.address);
+                members.iter().map(word).collect::<Vec<_>>().join(", ")
+            };
+            let by = format!("by {:?}, idle {} s{flags}", rule.keyed, rule.idle_secs);
+            writeln!(text, "  {takes} {by}").unwrap();
+            writeln!(text, "    new flows to [{}] of [{}]", words(&rule.eligible), words(&rule.members)).unwrap();
+        }
+    }
+}
+
+/// Pools of public ports, and each interface's ways to the Internet, the first one that fits first (SNAT-01).
+fn ways_out(text: &mut String, network: &Network, compiled: &Compiled) {
+    let Some(edge) = &compiled.snapshot.edge else { return };
+    for (id, pool) in edge.pools.iter().enumerate() {
+        let ports = pool.ports.iter().map(|ports| format!("{}:{}+{}", ports.address, ports.first, ports.count));
+        let ports: Vec<_> = ports.collect();
+        let flags = [(pool.preallocated, ", preallocated"), (pool.echoes, ", echoes")];
+        let flags: String = flags.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect();
+        let idle = format!("idle {} s, reset {:?}", pool.tcp_idle_secs, pool.idle_reset);
+        writeln!(text, "pool {id}: {}; {idle}{flags}", ports.join(" ")).unwrap();
+    }
+    for (nic, egress) in (0..).map(NicId).zip(&edge.egress) {
+        let id = |pool: Option<PoolId>| pool.map_or("-".to_owned(), |pool| pool.0.to_string());
+        let gateway = egress.nat_gateway.map(|pool| format!("NAT gateway {}", pool.0));
+        let own = egress.instances.iter().map(|(private, public)| format!("{private} as {public}"));
+        let balanced = egress.balanced.iter();
+        let balanced = balanced.map(|one| format!("{} by tcp {} udp {}", one.private, id(one.tcp), id(one.udp)));
+        let shared = egress.default_outbound.map(|pool| format!("shared {}", pool.0));
+        let cloud = egress.cloud.map(|cloud| format!("managed {}", cloud.pool.0));
+        let ways: Vec<_> = gateway.into_iter().chain(own).chain(balanced).chain(shared).chain(cloud).collect();
+        if !ways.is_empty() {
+            writeln!(text, "way out of {}: {}", sender_name(network, compiled.sender(nic)), ways.join(", ")).unwrap();
+        }
     }
 }
 
