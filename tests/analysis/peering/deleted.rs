@@ -143,6 +143,21 @@ fn peer_04_the_link_to_a_deleted_network_is_the_cause_and_its_fix_works() {
     assert_eq!(analysis::peerings(&put(&removed, &[A]).unwrap()), []);
 }
 
+/// PEER-04: a link that a fix adds stands in the file behind those that are there, the ones that lead nowhere too.
+#[test]
+fn peer_04_a_new_link_stands_behind_those_that_are_left() {
+    let c = "c 10.3.0.0/16";
+    let left = stood(&[&[A_B, B_A, c], &[A_B, c]]);
+    let fix = ask(&left, "in-a", "in-c").fix.unwrap();
+    let changes: Vec<_> = fix.changes.iter().map(|one| (one.path.as_str(), one.value.as_deref().unwrap())).collect();
+    let expected = [
+        ("virtualNetworks[0].virtualNetworkPeerings[1]", "{name: a-c, remoteVirtualNetwork: c}"),
+        ("virtualNetworks[1].virtualNetworkPeerings[0]", "{name: c-a, remoteVirtualNetwork: a}"),
+    ];
+    assert_eq!(changes, expected);
+    assert!(fix.checked);
+}
+
 /// A sync of all leaves Disconnected links as they are, and says so of each.
 #[test]
 fn peer_03_a_sync_of_all_names_the_links_that_it_leaves() {
