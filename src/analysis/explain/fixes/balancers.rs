@@ -1,5 +1,7 @@
 //! Packets that a load balancer drops: no rule matches, or no backend is healthy.
 
+use std::net::SocketAddr;
+
 use ipnet::IpNet;
 
 use crate::analysis::views::load_balancers::load_balancers;
@@ -29,9 +31,13 @@ impl Case<'_> {
                 }
             });
         }
+        // Of the rule that takes the flow: others may have other backends and probes.
+        let (address, asked) = (balancer.frontends[at.frontend].address, self.walk.last);
+        let takes = [address.to_string(), format!("{}/{}", SocketAddr::new(address, asked.dst_port), asked.protocol)];
         let rows = load_balancers(names.network, names.compiled, names.compiled.learned().health.as_ref(), None);
-        let down = rows.iter().filter(|row| row.load_balancer == balancer.name && !row.eligible);
-        let mut down: Vec<_> = down.map(|row| format!("{} ({})", row.backend, row.reason)).collect();
+        let down = rows.iter().filter(|row| row.load_balancer == balancer.name && takes.contains(&row.frontend));
+        let mut down: Vec<_> =
+            down.filter(|row| !row.eligible).map(|row| format!("{} ({})", row.backend, row.reason)).collect();
         down.sort_unstable();
         down.dedup();
         let cause = if down.is_empty() { "its pool is empty".to_owned() } else { format!("down: {}", down.join(", ")) };
