@@ -3,15 +3,17 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
+use ipnet::{IpNet, Ipv4Net};
 use vnet::compile::{Sender, compile};
 use vnet::config;
 use vnet::daemon::outage::outage;
-use vnet::dataplane::AclId;
+use vnet::dataplane::{AclId, IdleReset, PortPool};
 use vnet::model::{
     Advertisement, Attachment, CircuitIx, CloudIx, ConnectionIx, GatewayIx, Learned, Network, NicIx, RouteServerIx,
-    Side, SubnetIx, VnetIx,
+    Side, SubnetIx, TunnelFault, VnetIx,
 };
 
 /// Subnets with the same routes share a table, interfaces that see the same rules an ACL.
@@ -308,6 +310,18 @@ fn er_02_a_link_without_a_way_is_no_next_hop() {
     }
 }
 
+/// LIM-21, ER-03: a gateway advertises as many prefixes over a connection to a circuit as it may, and with one more none.
+#[test]
+fn lim_21_prefixes_of_a_gateway() {
+    let mut network = config::load(TWO_CIRCUITS, "two-circuits.yaml").unwrap().network;
+    for (count, fault) in [(1_000, None), (1_001, Some(TunnelFault::TooManyPrefixes))] {
+        let range = |i: u32| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from_bits(0x0a5a_0000 + i), 32));
+        network.virtual_networks[0].address_space = (0..count).map(range).collect();
+        let faults = [0, 1, 2].map(|connection| network.tunnel_fault(ConnectionIx(connection)));
+        assert_eq!(faults, [fault, fault, None], "{count} prefixes");
+    }
+}
+
 /// VPN-44: the pool, the spaces that the gateway leads to, what it has learned but for a default route, and custom routes; each
 /// once.
 #[test]
@@ -351,6 +365,75 @@ virtualMachines:
     assert!(nics[0] == nics[1] && a == b, "one network, one share");
     let different: HashSet<_> = [nics[0].0, nics[2].0, a.0, c.0].into();
     assert_eq!(different.len(), 4, "{different:?}");
+}
+
+/// Each backend has a share of the ports of the frontends, without the blocks that rules use.
+#[test]
+fn snat_06_no_backend_has_a_port_of_a_rules_block() {
+    let tcp = "protocol: Tcp, frontendIPConfigurations: [one], allocatedOutboundPorts: 1000";
+    for (frontend, ports, expected) in [
+        ("one", &[][..], ["30:1024+1000", "30:2024+1000", "30:3024+1000"]),
+        // Several rules in one block.
+        ("one", &[2007, 2000, 2003], ["30:1024+976 30:2008+16", "30:2024+1000", "30:3024+1000"]),
+        // The first and the last block of a share.
+        ("one", &[1024, 2023], ["30:1032+984", "30:2024+1000", "30:3024+1000"]),
+        ("one", &[2032, 2031, 2024], ["30:1024+1000", "30:2040+984", "30:3024+1000"]),
+        // The ports beside all shares.
+        ("one", &[80, 1023, 4024, 4023], ["30:1024+1000", "30:2024+1000", "30:3024+992"]),
+        ("two", &[2000], ["30:1024+1000", "30:2024+1000", "30:3024+1000"]),
+    ] {
+        assert_eq!(outbound_shares(tcp, frontend, ports), expected, "{ports:?} at {frontend}");
+    }
+}
+
+/// What a rule says is a backend's share of all frontends together; by default it has a share of each.
+#[test]
+fn snat_05_shares_of_two_frontends() {
+    let udp = "protocol: Udp, frontendIPConfigurations: [one, two]";
+    let stated = outbound_shares(&format!("{udp}, allocatedOutboundPorts: 40000"), "one", &[]);
+    assert_eq!(stated, ["30:1024+40000", "30:41024+24000 31:1024+16000", "31:17024+40000"]);
+    let by_default = outbound_shares(udp, "one", &[2050]);
+    assert_eq!(by_default, ["30:1024+1024 31:1024+1024", "30:2056+1016 31:2048+1024", "30:3072+1024 31:3072+1024"]);
+}
+
+/// The ports of three backends by an outbound rule, each range as `ADDRESS:FIRST+COUNT`; inbound rules use these ports of a
+/// frontend.
+fn outbound_shares(rule: &str, frontend: &str, used: &[u16]) -> Vec<String> {
+    let inbound = used.iter().map(|port| {
+        format!("      - {{name: p{port}, frontendIPConfiguration: {frontend}, protocol: Tcp, frontendPort: {port}, backendPort: 22}}\n")
+    });
+    let inbound: String =
+        ["    inboundNatRules:\n".to_owned()].into_iter().filter(|_| !used.is_empty()).chain(inbound).collect();
+    let named: Vec<_> = used.iter().map(|port| format!("lb/p{port}")).collect();
+    let named =
+        if used.is_empty() { String::new() } else { format!(", loadBalancerInboundNatRules: [{}]", named.join(", ")) };
+    let text = format!(
+        "
+internet: {{}}
+publicIPAddresses: [{{name: one, ipAddress: 203.0.113.30}}, {{name: two, ipAddress: 203.0.113.31}}]
+loadBalancers:
+  - name: lb
+    frontendIPConfigurations: [{{name: one, publicIPAddress: one}}, {{name: two, publicIPAddress: two}}]
+    backendAddressPools: [{{name: web}}]
+{inbound}    outboundRules: [{{name: out, backendAddressPool: web, idleTimeoutInMinutes: 10, enableTcpReset: true, {rule}}}]
+virtualNetworks:
+  - {{name: v, location: westeurope, addressSpace: [10.1.0.0/16], subnets: [{{name: s, addressPrefix: 10.1.1.0/24}}]}}
+virtualMachines:
+  - {{name: a, networkInterfaces: [{{subnet: v/s, loadBalancerBackendAddressPools: [lb/web]{named}}}]}}
+  - {{name: b, networkInterfaces: [{{subnet: v/s, loadBalancerBackendAddressPools: [lb/web]}}]}}
+  - {{name: c, networkInterfaces: [{{subnet: v/s, loadBalancerBackendAddressPools: [lb/web]}}]}}
+"
+    );
+    let network = config::load(&text, "outbound.yaml").unwrap_or_else(|errors| panic!("{errors}\n{text}")).network;
+    let compiled = compile(&network, &Learned::default(), 1);
+    let pools = compiled.snapshot.edge.as_ref().unwrap().pools.iter().filter(|pool| pool.preallocated);
+    let share = |pool: &PortPool| {
+        assert_eq!((pool.tcp_idle_secs, pool.idle_reset, pool.echoes), (600, IdleReset::BothEnds, false));
+        let last = |address: IpAddr| address.to_string().replace("203.0.113.", "");
+        let ranges = pool.ports.iter().map(|ports| format!("{}:{}+{}", last(ports.address), ports.first, ports.count));
+        ranges.collect::<Vec<_>>().join(" ")
+    };
+    pools.map(share).collect()
 }
 
 fn load(path: &Path) -> Network {

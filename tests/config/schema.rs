@@ -87,6 +87,24 @@ virtualMachines:
     }
 }
 
+/// Each mapping is defined once: those that describe the same but have other keys are numbered from the second on.
+#[test]
+fn alike_mappings_are_numbered_from_the_second_on() {
+    let schema = json_schema();
+    let names: BTreeSet<_> =
+        schema["$defs"].as_object().unwrap().keys().filter(|name| !name.ends_with(".fields")).collect();
+    let numbered = names.iter().filter_map(|name| {
+        let (subject, number) = name.rsplit_once('-')?;
+        Some((subject.to_owned(), number.parse::<usize>().ok()?))
+    });
+    let numbered: Vec<_> = numbered.collect();
+    assert!(!numbered.is_empty());
+    for (subject, number) in numbered {
+        let before = if number == 2 { subject.clone() } else { format!("{subject}-{}", number - 1) };
+        assert!(number >= 2 && names.contains(&before), "{subject}-{number}");
+    }
+}
+
 /// Keys that no file of `config/` can have, with the page that shows them: the tests run each of these files, and not
 /// every computer has an engine.
 const SHOWN_ELSEWHERE: [(&str, &str, &str); 1] = [("attachment", "container", "docs/start/containers.md")];
