@@ -1,7 +1,9 @@
-//! Answers about a network, as data: `explain`, `reach`, `flow-verify`, pictures, lints, plans, peering links and flow logs.
+//! Answers about a network, as data: `explain`, `reach`, `flow-verify`, real packets against the model, pictures, lints, plans, listings and flow logs.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod balancers;
 mod branches;
+mod circuits;
 mod explain;
 mod filter;
 mod flow_log;
@@ -18,3 +20,4 @@ mod schema;
 #[allow(dead_code, reason = "packets are for others")]
 #[path = "../dataplane/reference/topology.rs"]
 mod topology;
+mod verify;
