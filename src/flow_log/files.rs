@@ -282,6 +282,8 @@ fn end_of_records(file: &File, length: u64) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::sync::{Arc, Mutex};
+
     use super::*;
     use crate::model::{FlowLogTarget, VnetIx};
 
@@ -334,6 +336,52 @@ mod tests {
         assert_eq!(put("3"), (2, 1, false));
         assert_eq!(read(&path), [1, 3]);
         assert_eq!(io::read_to_string(open).unwrap(), "{\"records\":[\n1\n]}\n", "a reader reads to the end");
+    }
+
+    /// What is logged meanwhile, a line each.
+    fn logged(work: impl FnOnce()) -> Vec<String> {
+        #[derive(Clone, Default)]
+        struct Lines(Arc<Mutex<Vec<u8>>>);
+        impl io::Write for Lines {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false);
+        tracing::subscriber::with_default(log.with_writer(move || writer.clone()).finish(), work);
+        let bytes = lines.0.lock().unwrap();
+        std::str::from_utf8(&bytes).unwrap().lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    /// Every cut may fail for the same reason; a cut without records is no end of it.
+    #[test]
+    fn a_failure_is_logged_once_and_so_is_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = files(dir.path(), None, 1 << 20);
+        let in_the_way = dir.path().join("log");
+        let lines = logged(|| {
+            let mut cut = |count: u64| {
+                (0..count).for_each(|_| files.put(&record(0, "1"), 0));
+                files.end_cut();
+            };
+            fs::write(&in_the_way, "").unwrap();
+            cut(2);
+            cut(1);
+            cut(0);
+            fs::remove_file(&in_the_way).unwrap();
+            cut(1);
+            cut(1);
+        });
+        let [loses, again] = &lines[..] else { panic!("{lines:#?}") };
+        assert!(loses.starts_with("WARN flow log log loses records: "), "{loses}");
+        assert_eq!(again, "INFO flow log log is written again; 3 records lost so far");
+        assert_eq!((files.records(), files.lost(), files.error()), (2, 3, None));
     }
 
     #[test]
