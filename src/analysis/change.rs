@@ -337,12 +337,12 @@ impl Edit {
         self.note("internet.addresses".to_owned(), Some(format!("[{}]", all.join(", "))));
     }
 
-    /// Adds an address that answers at a site.
+    /// Adds an address that answers at a site. A file without the list has default addresses, as on the Internet.
     pub(super) fn add_to_site(&mut self, at: SiteIx, address: IpAddr) {
         let addresses = &mut self.network.sites[at.0].addresses;
         addresses.push(address);
-        let path = format!("sites[{}].addresses[{}]", at.0, addresses.len() - 1);
-        self.note(path, Some(format!("'{address}'")));
+        let all: Vec<_> = addresses.iter().map(|address| format!("'{address}'")).collect();
+        self.note(format!("sites[{}].addresses", at.0), Some(format!("[{}]", all.join(", "))));
     }
 
     /// Adds an address that answers in a private cloud's segment.

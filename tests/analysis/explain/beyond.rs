@@ -51,7 +51,7 @@ fn vpn_12_an_address_in_a_local_network_gateways_range_is_followed_to_the_site()
         "192.168.50.77 is beyond the edge, in 192.168.50.0/24 of dc: the packet arrives at dc over dc/hub-dc, whose `addresses`",
     );
     let fix = ask(SITE, "app", "192.168.50.77").fix.unwrap();
-    assert_eq!(changes(&fix), [("sites[0].addresses[1]", "'192.168.50.77'")]);
+    assert_eq!(changes(&fix), [("sites[0].addresses", "['192.168.50.10', '192.168.50.77']")]);
     // Without the site the tunnel has no other end.
     let sites = SITE.find("\nsites:").unwrap();
     let machines = SITE.find("\nvirtualMachines:").unwrap();
