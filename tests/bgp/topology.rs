@@ -1,10 +1,12 @@
 //! BGP between the routers of a topology: sessions with circuits, and what a route server prefers. What single topologies
 //! converge to is in `tests/golden/speakers`.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
-use vnet::bgp::topology::{converge, gateway_peers, peer_rows, refused_rows};
+use vnet::bgp::topology::{converge, gateway_peers, nodes, peer_rows, refused_rows};
 use vnet::compile::compile;
+use vnet::model::Learned;
 use vnet::{analysis, config};
 
 /// ER-01: an ExpressRoute gateway has two sessions with each circuit; no messages are sent there, and none are counted.
@@ -109,4 +111,49 @@ fn what_a_connection_has_learned_is_listed_once() {
         }
     }
     assert!(seen > 8, "{seen} routes");
+}
+
+const PAIRS: &str = "
+virtualNetworks:
+  - name: hub
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets: [{name: RouteServerSubnet, addressPrefix: 10.1.0.0/27}, {name: GatewaySubnet, addressPrefix: 10.1.1.0/27}]
+  - {name: w, location: westeurope, addressSpace: [10.2.0.0/16], subnets: [{name: GatewaySubnet, addressPrefix: 10.2.1.0/27}]}
+publicIPAddresses: [{name: p1, sku: Standard}, {name: p2, sku: Standard}, {name: pw, sku: Standard}]
+virtualNetworkGateways:
+  - {name: gw, activeActive: true, sku: VpnGw2AZ, enableBgp: true, ipConfigurations: [{subnet: hub/GatewaySubnet, publicIPAddress: p1}, {subnet: hub/GatewaySubnet, publicIPAddress: p2}]}
+  - {name: far, virtualNetwork: w, sku: VpnGw2AZ, publicIPAddress: pw, enableBgp: true, bgpSettings: {asn: 65020}}
+localNetworkGateways: [{name: lng, gatewayIpAddress: 198.51.100.1, bgpSettings: {asn: 65010, bgpPeeringAddress: 192.168.1.1}}]
+connections:
+  - {name: hub-dc, connectionType: IPsec, virtualNetworkGateway1: gw, localNetworkGateway2: lng, sharedKey: k, enableBgp: true}
+  - {name: hub-w, connectionType: Vnet2Vnet, virtualNetworkGateway1: gw, virtualNetworkGateway2: far, sharedKey: k, enableBgp: true}
+  - {name: w-hub, connectionType: Vnet2Vnet, virtualNetworkGateway1: far, virtualNetworkGateway2: gw, sharedKey: k, enableBgp: true}
+sites:
+  - {name: dc, gatewayIpAddress: 198.51.100.1, addressSpace: [192.168.1.0/24], sharedKey: k, bgpSettings: {asn: 65010, bgpPeeringAddress: 192.168.1.1}}
+routeServers: [{name: rs, virtualNetwork: hub, allowBranchToBranchTraffic: true}]
+";
+
+/// VPN-30: an instance that is away has no session, with its twin, a route server or another gateway as little as with a site;
+/// and the others keep theirs.
+#[test]
+fn vpn_30_nothing_gets_to_or_from_an_instance_that_is_away() {
+    let network = config::load(PAIRS, "pairs.yaml").unwrap().network;
+    let up = |away: &[&str]| {
+        let down = away.iter().map(|name| (*name).to_owned()).collect();
+        let nodes = nodes(&network, &Learned { down, ..Learned::default() }).into_iter();
+        let ends = nodes.flat_map(|node| node.peers.into_iter().map(move |peer| (node.name.clone(), peer)));
+        let ends = ends.filter(|(_, peer)| peer.up).map(|(name, peer)| [name, peer.node.unwrap()]);
+        ends.collect::<BTreeSet<_>>()
+    };
+    let all = up(&[]);
+    for end in [["gw", "gw#2"], ["gw", "rs"], ["rs#2", "gw#2"], ["gw#2", "far"], ["far", "gw"], ["dc", "gw#2"]] {
+        assert!(all.contains(&end.map(str::to_owned)), "{end:?} of {all:?}");
+    }
+    for away in [&["gw"][..], &["gw#2"], &["far"], &["gw", "gw#2"]] {
+        let is_there = |end: &[String; 2]| end.iter().all(|name| !away.contains(&name.as_str()));
+        let rest: BTreeSet<_> = all.iter().filter(|end| is_there(end)).cloned().collect();
+        assert_eq!(up(away), rest, "{away:?}");
+        assert_ne!(rest, all);
+    }
 }

@@ -143,12 +143,14 @@ pub fn nodes(network: &Network, learned: &Learned) -> Vec<Node> {
     let borders = express_route::borders(network, learned).into_iter().chain(clouds);
     let mut nodes: Vec<_> =
         vpn::gateways(network, learned).chain(vpn::sites(network, learned)).chain(servers).chain(borders).collect();
-    for Node { peers, .. } in &mut nodes {
+    for Node { name, peers, .. } in &mut nodes {
         let mut known = HashSet::new();
         // Two paths to one address carry one session.
         peers.retain(|peer| known.insert((peer.local, peer.remote)));
         for (place, peer) in (0..).zip(peers) {
             peer.id = PeerId(place);
+            // Nothing gets to or from nodes that do not work.
+            peer.up &= !learned.down.contains(name) && peer.node.as_ref().is_none_or(|far| !learned.down.contains(far));
         }
     }
     nodes

@@ -90,9 +90,7 @@ impl Routers {
     /// differs. `place` finds a node of the lab. Returns what did not work.
     pub fn apply(&self, network: &Network, place: impl Fn(&str) -> io::Result<NodeNamespace>) -> Vec<String> {
         let learned = self.engine.compiled().learned().clone();
-        let mut nodes = nodes(network, &learned);
-        take_down(&mut nodes, &learned.down);
-        let (foreign, wanted): (Vec<_>, Vec<_>) = nodes.into_iter().partition(|node| node.foreign);
+        let (foreign, wanted): (Vec<_>, Vec<_>) = nodes(network, &learned).into_iter().partition(|node| node.foreign);
         *lock(&self.shared.foreign) = foreign;
         let mut running = lock(&self.shared.nodes);
         let mut before = std::mem::take(&mut *running);
@@ -230,15 +228,6 @@ impl Routers {
 impl Drop for Routers {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-/// Nothing gets to or from nodes that do not work.
-fn take_down(nodes: &mut [Node], down: &BTreeSet<String>) {
-    for Node { name, peers, .. } in nodes {
-        for peer in peers {
-            peer.up &= !down.contains(name) && !peer.node.as_ref().is_some_and(|far| down.contains(far));
-        }
     }
 }
 
