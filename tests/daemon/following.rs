@@ -1,9 +1,9 @@
 //! Listings that are followed: traces, captures and flows.
 
 use vnet::daemon::api::client::Following;
-use vnet::daemon::api::protocol::{Capture, FlowEventKind, FlowFilter, Response, Topic};
+use vnet::daemon::api::protocol::{Capture, FlowEventKind, FlowFilter, Request, Response, Topic};
 
-use crate::{Lab, next, rest};
+use crate::{CLIENT, Lab, next, rest};
 
 /// How many packets a trace has told.
 fn traced(answer: Response) -> usize {
@@ -104,4 +104,60 @@ fn flows_are_told_as_they_are_and_as_they_begin() {
     assert_eq!(wait_for(2)[1..], [change(FlowEventKind::Begun, 2000)]);
     lab.send(0, ("10.0.1.4:3000", "10.0.2.4:9"), b"denied");
     assert_eq!(wait_for(3)[2..], [change(FlowEventKind::Denied, 3000)]);
+}
+
+/// A flow that a rule refuses is told; those that pass are not, whether they ran before or begin.
+#[test]
+fn who_follows_denied_flows_is_told_of_no_others() {
+    let lab = Lab::start();
+    lab.exchange(1000, b"before");
+    let denied = FlowFilter { state: Some("denied".to_owned()), ..FlowFilter::default() };
+    let mut flows = lab.follow(Topic::Flows { filter: denied });
+    let told = |answer: Response| match answer {
+        Response::FlowChanges(new) => {
+            new.changes.into_iter().map(|it| (it.event, it.flow.source_port, it.flow.access)).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told(next(&mut flows)), [], "it has begun");
+    lab.exchange(2000, b"allowed");
+    lab.send(CLIENT, ("10.0.1.4:3000", "10.0.2.4:9"), b"denied");
+    assert_eq!(told(next(&mut flows)), [(FlowEventKind::Denied, 3000, "Deny".to_owned())]);
+    assert_eq!(rest(flows).into_iter().flat_map(told).collect::<Vec<_>>(), []);
+}
+
+/// No answer grows: the rest comes with the next, and each flow once.
+#[test]
+fn many_flows_come_in_pages() {
+    const FLOWS: u16 = 2_500;
+    let lab = Lab::start();
+    (0..FLOWS).for_each(|flow| lab.exchange(10_000 + flow, b"x"));
+    let server = FlowFilter { node: Some("server".to_owned()), ..FlowFilter::default() };
+    let (mut pages, mut from, mut ports) = (0, None, Vec::new());
+    loop {
+        let Response::Flows(page) = lab.ask(&Request::Flows { filter: server.clone(), from }) else {
+            panic!("no page")
+        };
+        assert!(page.flows.len() < 2_000, "{}", page.flows.len());
+        ports.extend(page.flows.iter().map(|flow| flow.source_port));
+        (pages, from) = (pages + 1, page.next);
+        if from.is_none() {
+            break;
+        }
+    }
+    let all = |mut ports: Vec<u16>| {
+        ports.sort_unstable();
+        ports.into_iter().eq(10_000..10_000 + FLOWS)
+    };
+    assert!(pages > 1 && all(ports), "{pages}");
+    let mut flows = lab.follow(Topic::Flows { filter: server });
+    let (mut answers, mut ports) = (0, Vec::new());
+    while ports.len() < usize::from(FLOWS) {
+        let Response::FlowChanges(new) = next(&mut flows) else { panic!("no flows") };
+        assert!(new.missed == 0 && new.changes.len() < 2_000, "{}", new.changes.len());
+        assert!(new.changes.iter().all(|change| change.event == FlowEventKind::Running));
+        ports.extend(new.changes.iter().map(|change| change.flow.source_port));
+        answers += 1;
+    }
+    assert!(answers > 1 && all(ports), "{answers}");
 }

@@ -109,8 +109,8 @@ impl Follower {
         let Ok(wanted) = Wanted::new(&published, &self.filter) else { return FlowChanges { changes, missed } };
         self.running = self.running.and_then(|from| {
             look(&self.engine, from, |record| {
-                if record.begun < self.since && wanted.matches(record) {
-                    changes.extend(teller.record(record, record.begun, FlowEventKind::Running));
+                if record.begun < self.since {
+                    changes.extend(teller.change(record, (record.begun, FlowEventKind::Running), &wanted));
                 }
                 changes.len() < ROWS
             })
@@ -135,11 +135,20 @@ impl Teller<'_> {
             FlowEvent::Ended(record) => (*record, self.now, FlowEventKind::Ended),
             FlowEvent::Denied(denial) => (denial.unbegun(), denial.at, FlowEventKind::Denied),
         };
-        wanted.matches(&record).then(|| self.record(&record, at, kind))?.filter(|change| wanted.has_state(&change.flow))
+        self.change(&record, (at, kind), wanted)
     }
 
-    fn record(&self, record: &FlowRecord, at: Timestamp, event: FlowEventKind) -> Option<FlowChange> {
-        let flow = row(self.published, record, self.now)?;
+    /// None for a flow that is not wanted.
+    fn change(
+        &self,
+        record: &FlowRecord,
+        (at, event): (Timestamp, FlowEventKind),
+        wanted: &Wanted<'_>,
+    ) -> Option<FlowChange> {
+        if !wanted.matches(record) {
+            return None;
+        }
+        let flow = row(self.published, record, self.now).filter(|row| wanted.has_state(row))?;
         let time = Utc::from_unix_micros(self.clock.unix_micros(at)).to_string();
         Some(FlowChange { time, event, flow })
     }
