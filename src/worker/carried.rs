@@ -143,12 +143,8 @@ impl Carried {
     }
 
     /// How many flows the kernel carried when that was read last, each direction by itself.
-    pub fn len(&self) -> usize {
+    pub fn flows(&self) -> usize {
         self.entries.load(Ordering::Relaxed)
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Ends the thread.

@@ -297,7 +297,7 @@ impl Engine {
     /// How many flows the kernel carries, each direction by itself; None where it carries none.
     pub fn carried(&self) -> Option<usize> {
         self.read_carried();
-        self.tables.carried.as_ref().map(|carried| carried.len())
+        self.tables.carried.as_ref().map(|carried| carried.flows())
     }
 
     /// The published state, as one consistent whole.
