@@ -1,6 +1,6 @@
 //! Changes of the network, and of what was learned about it, while packets flow.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use vnet::daemon::api::protocol::{FlowFilter, Request, Response};
 use vnet::daemon::engine::Engine;
@@ -139,4 +139,40 @@ fn a_record_keeps_the_name_of_a_rule_that_has_gone() {
     assert!(rules().contains("securityRules/no"), "{}", rules());
     lab.exchange(2000, b"by the other");
     assert!(rules().contains("securityRules/no") && rules().contains("securityRules/other"), "{}", rules());
+}
+
+/// A machine of the lab.
+const SPARE: &str = "  - {name: spare, networkInterfaces: [{subnet: v/servers, privateIPAddress: 10.0.2.5, loadBalancerBackendAddressPools: [first/pool]}]}\n";
+
+/// What was learned of a device stays with it wherever the file has its machine; what was learned of a name, with all networks.
+#[test]
+fn what_is_learned_of_a_device_goes_where_its_machine_goes() {
+    let lab = Lab::start();
+    let engine = &lab.engine;
+    let [client, server, spare, platform] = engine.network().attachments()[..] else { panic!("four devices") };
+    engine.learn(|learned| {
+        learned.mtu.extend([(client, 1400), (spare, 1300)]);
+        learned.switched_off.extend([server, platform]);
+        learned.sites.insert("dc".to_owned(), BTreeMap::from([("10.9.0.0/16".parse().unwrap(), Vec::new())]).into());
+        learned.health = Some(BTreeMap::default());
+    });
+    let learned = engine.compiled().learned().clone();
+    let spare_first = LAB.replace(SPARE, "").replace("virtualMachines:\n", &format!("virtualMachines:\n{SPARE}"));
+    let next = engine.prepare(network(&spare_first)).unwrap();
+    assert_eq!((&next.missing[..], &next.restored[..]), (&[][..], &[][..]));
+    // The spare is the first now, so that each machine's device has another place.
+    assert_eq!(next.staying, [(spare, client), (client, server), (server, spare), (platform, platform)]);
+    engine.publish(next, HashMap::new()).unwrap();
+    let now = engine.compiled().learned().clone();
+    assert_eq!(now.mtu, HashMap::from([(server, 1400), (client, 1300)]));
+    assert_eq!(now.switched_off, HashSet::from([spare, platform]));
+    assert_eq!((&now.sites, &now.health), (&learned.sites, &learned.health));
+    lab.exchange(1000, b"by the same devices");
+    // A device that is gone takes with it what was learned of it.
+    engine.disconnect(&[client]);
+    let next = engine.prepare(network(LAB)).unwrap();
+    assert_eq!((&next.missing[..], &next.restored[..]), (&[spare][..], &[spare][..]));
+    engine.publish(next, HashMap::from([(spare, (guest().0, None))])).unwrap();
+    let now = engine.compiled().learned().clone();
+    assert_eq!((now.mtu, now.switched_off), (HashMap::from([(client, 1400)]), HashSet::from([server, platform])));
 }

@@ -1,8 +1,14 @@
 //! What is asked once: counters, drops, flows, the status.
 
-use vnet::daemon::api::protocol::{FlowFilter, Request, Response, Topic};
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::{self, Command};
 
-use crate::{CLIENT, HEADERS, Lab, SERVER, next, received};
+use vnet::analysis::Hook;
+use vnet::daemon::api::protocol::{FlowFilter, Request, Response, Topic};
+use vnet::sys::caps::{self, CapabilitySet};
+use vnet::sys::netns::Netns;
+
+use crate::{CLIENT, HEADERS, LAB, Lab, SERVER, next, received};
 
 #[test]
 fn every_listing_has_the_same_packets() {
@@ -115,4 +121,37 @@ fn rules_count_what_they_decide() {
     }
     lab.settle(6);
     assert_eq!((hits("/no"), hits("AllowVnetInBound"), unused()), (3, 2, Vec::new()));
+}
+
+/// Rules that a guest has by now are counted in its namespace (root): those of hooks that the packet passes.
+#[test]
+fn an_explanation_names_guests_with_rules_of_their_own() {
+    let has_nft = Command::new("nft").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !caps::has(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN) || !has_nft {
+        return;
+    }
+    let [client, server] = [(); 2].map(|()| Netns::create().unwrap());
+    let place = |name: &str, namespace: &Netns| {
+        (name.to_owned(), format!("/proc/{}/fd/{}", process::id(), namespace.as_fd().as_raw_fd()).into())
+    };
+    let lab = Lab::start_at(LAB, vec![place("client", &client), place("server", &server)]);
+    let met = || {
+        let request = Request::Explain { source: "client".to_owned(), destination: "10.0.2.4:53/udp".to_owned() };
+        let Response::Explanation(answer) = lab.ask(&request) else { panic!("no explanation") };
+        answer.guest_rules.into_iter().map(|guest| (guest.node, guest.rules, guest.hooks)).collect::<Vec<_>>()
+    };
+    let load = |namespace: &Netns, rules: &str| {
+        let nft = || Command::new("nft").arg(rules).status().unwrap();
+        assert!(namespace.run(nft).unwrap().success(), "{rules}");
+    };
+    assert_eq!(met(), []);
+    load(
+        &server,
+        "table inet own { chain in { type filter hook input priority 0; udp dport 53 accept; udp dport 54 drop; }; }",
+    );
+    assert_eq!(met(), [("server".to_owned(), Some(2), vec![Hook::Input])]);
+    load(&client, "table ip own { chain way { type filter hook forward priority 0; drop; }; }");
+    assert_eq!(met().len(), 1, "the client forwards nothing");
+    load(&client, "table ip more { chain out { type filter hook output priority 0; accept; }; }");
+    assert_eq!(met().iter().map(|(node, ..)| node.as_str()).collect::<Vec<_>>(), ["client", "server"]);
 }

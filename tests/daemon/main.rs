@@ -5,15 +5,17 @@
 
 mod captures;
 mod changes;
+mod clients;
 mod events;
 mod far_ends;
 mod flow_logs;
 mod following;
 mod listings;
+mod names;
 mod outages;
 mod routers;
+mod workers;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
@@ -98,6 +100,11 @@ impl Lab {
     }
 
     fn start_with(text: &str) -> Self {
+        Self::start_at(text, Vec::new())
+    }
+
+    /// With nodes whose namespaces stand at these paths.
+    fn start_at(text: &str, places: Vec<(String, PathBuf)>) -> Self {
         let network = network(text);
         let (tuns, guests) = network.attachments().iter().map(|_| guest()).unzip();
         let engine = Arc::new(Engine::start(network, tuns, Learned::default()).unwrap());
@@ -107,13 +114,17 @@ impl Lab {
             offload: OffloadSupport::TcpUdp,
             device: DeviceKind::Tun,
             not_carried: None,
-            namespaces: HashMap::new(),
-            devices: HashMap::new(),
+            namespaces: ["client", "nva", "internet", "vpn-a", "dc-b"]
+                .map(|it| (it.to_owned(), format!("lab-{it}")))
+                .into(),
+            devices: [("nva", "back", "eth1"), ("internet", "eth0", "eth0"), ("dc-b", "to-b", "tun0")]
+                .map(|(node, nic, device)| (node.to_owned(), [(nic.to_owned(), device.to_owned())].into()))
+                .into(),
             alerts: vec!["look here".to_owned()],
             flow_logs: logger.report(),
             routers: Arc::new(Routers::new(Arc::clone(&engine), Arc::clone(&events))),
             events,
-            places: Vec::new(),
+            places,
             lookout: Lookout::start().unwrap(),
             programs: Vec::new(),
             filters: Vec::new(),

@@ -268,3 +268,36 @@ fn er_02_a_silent_customer_is_told_what_its_link_leads_to() {
     assert_eq!((routers.tell_silent(vec![primary()]), metrics()), (vec![], vec![100]));
     assert_eq!((routers.tell_silent(Vec::new()), metrics()), (vec![], vec![]), "nothing is left behind");
 }
+
+/// A client's own kernel has what its gateway learns by BGP, beside what its profile has.
+#[test]
+fn vpn_44_a_client_is_told_what_its_gateway_has_learned() {
+    if !caps::has(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN) {
+        return;
+    }
+    let network = network(include_str!("../../config/point-to-site.yaml"));
+    let tuns = network.attachments().iter().map(|_| guest().0).collect();
+    let engine = Arc::new(Engine::start(network, tuns, Learned::default()).unwrap());
+    let routers = Routers::new(Arc::clone(&engine), Arc::default());
+    let places = Places::new();
+    let identity = places.site.run(|| netns::identity(Path::new(netns::CURRENT))).unwrap();
+    let tell = || {
+        let end = SilentEnd::Client("laptop".to_owned());
+        let place = NodeNamespace { identity, ..places.of("site").unwrap() };
+        let link = SilentLink { end, place, device: "right".to_owned(), metric: 100 };
+        assert_eq!(routers.tell_silent(vec![link]), [""; 0]);
+        let ip = || std::process::Command::new("ip").args(["route", "show", "dev", "right"]).output().unwrap().stdout;
+        let text = String::from_utf8(places.site.run(ip).unwrap()).unwrap();
+        let told = text.lines().filter(|line| line.contains(" metric 100"));
+        told.map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let learn = |prefixes: &[&str]| {
+        let prefixes = prefixes.iter().map(|prefix| net(prefix)).collect();
+        assert!(engine.learn(|learned| _ = learned.bgp.by_connection.insert("hub-dc".to_owned(), prefixes)));
+    };
+    assert_eq!(tell(), [""; 0], "its profile is no matter of BGP");
+    learn(&["192.168.50.0/24", "192.168.60.0/24"]);
+    assert_eq!(tell(), ["192.168.50.0/24", "192.168.60.0/24"]);
+    learn(&["192.168.60.0/24"]);
+    assert_eq!(tell(), ["192.168.60.0/24"]);
+}

@@ -457,3 +457,46 @@ fn changes<T: Eq + Hash + Clone + Send + 'static>(
 fn refused(message: String) -> Response {
     Response::Refused(Refusal { message, help: None })
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A listing that is followed is looked at four times a second; its client gets the rows that are new.
+    #[test]
+    fn rows_are_told_when_they_are_not_as_they_were() {
+        let (rows, looks) = (Arc::new(Mutex::new(Vec::<String>::new())), Arc::new(Mutex::new(0)));
+        let put = |new: &[&str]| *rows.lock().unwrap() = new.iter().map(|row| (*row).to_owned()).collect();
+        let (source, looked) = (Arc::clone(&rows), Arc::clone(&looks));
+        let look = move || {
+            *looked.lock().unwrap() += 1;
+            source.lock().unwrap().clone()
+        };
+        let mut feed = changes(look, |rows: Vec<String>| refused(rows.join(" ")));
+        let mut tick = || -> Vec<String> {
+            let message = |response| match response {
+                Response::Refused(refusal) => refusal.message,
+                other => panic!("{other:?}"),
+            };
+            feed(follow::Look::Next).into_iter().map(message).collect()
+        };
+        assert_eq!(tick(), [""], "it has begun");
+        put(&["a", "b"]);
+        let mut after_five = || {
+            assert_eq!([(); 4].map(|()| tick().len()), [0; 4]);
+            tick()
+        };
+        assert_eq!(after_five(), ["a b"]);
+        assert_eq!(after_five(), [""; 0], "nothing new");
+        put(&["b", "c", "a"]);
+        assert_eq!(after_five(), ["c"]);
+        put(&["c"]);
+        assert_eq!(after_five(), [""; 0], "what has gone is not told");
+        put(&["c", "a"]);
+        assert_eq!(after_five(), ["a"], "and is new when it comes again");
+        assert_eq!(*looks.lock().unwrap(), 6);
+    }
+}

@@ -33,3 +33,20 @@ impl Drop for Slot {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_more_is_refused_until_another_leaves() {
+        let slots = Slots::new(2);
+        let [first, second, third] = [(); 3].map(|()| slots.clone().enter());
+        assert_eq!([first.is_some(), second.is_some(), third.is_some()], [true, true, false]);
+        drop(first);
+        let fourth = slots.enter();
+        assert!(fourth.is_some() && slots.enter().is_none() && slots.enter().is_none(), "who was refused takes none");
+        drop((second, fourth));
+        assert_eq!([(); 3].map(|()| slots.enter()).iter().flatten().count(), 2);
+    }
+}

@@ -1,0 +1,184 @@
+//! Worker threads by themselves, between devices that are sockets: which of them reads and writes what, and how ports come
+//! and go.
+
+use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, unbounded};
+use vnet::compile::compile;
+use vnet::dataplane::{DropReason, FlowLimits, Flows, Ingress, NicId, PortId, Snapshot};
+use vnet::model::Learned;
+use vnet::sys::tun::{Tun, TunQueue};
+use vnet::wire::{Offload, build};
+use vnet::worker::{Event, FlowEvents, MAX_PORTS, PortTally, Tables, Workers};
+
+use crate::{DEADLINE, eventually, network, received};
+
+/// Two machines, which are the ports 0 and 1.
+const PAIR: &str = "
+name: pair
+emulation: {platformServices: false}
+virtualNetworks:
+  - {name: v, location: westeurope, addressSpace: [10.0.0.0/16], subnets: [{name: s, addressPrefix: 10.0.0.0/24}]}
+virtualMachines:
+  - {name: a, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.0.0.4}]}
+  - {name: b, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.0.0.5}]}
+";
+const A: PortId = PortId(0);
+const B: PortId = PortId(1);
+
+struct Threads {
+    workers: Workers,
+    tables: Tables,
+    events: Receiver<Event>,
+}
+
+impl Threads {
+    fn start(snapshot: Arc<Snapshot>, ports: Vec<Vec<TunQueue>>, workers: usize) -> Self {
+        let tables = Tables {
+            snapshot: Arc::new(ArcSwap::new(snapshot)),
+            flows: Arc::new(Flows::new(FlowLimits::default())),
+            taps: Arc::default(),
+            events: FlowEvents::default(),
+            carried: None,
+        };
+        let (sender, events) = unbounded();
+        Self { workers: Workers::start(&tables, ports, workers, &sender).unwrap(), tables, events }
+    }
+
+    /// What each worker counted at a port: packets read, packets written, packets dropped.
+    fn counted(&self, port: PortId) -> Vec<[u64; 3]> {
+        let ports = self.workers.tallies().iter().map(|tally| tally.port(port));
+        ports.map(|port| [port.rx_packets(), port.tx_packets(), dropped(port)]).collect()
+    }
+}
+
+fn dropped(port: &PortTally) -> u64 {
+    DropReason::ALL.into_iter().map(|reason| port.drops(reason)).sum()
+}
+
+fn pair() -> Arc<Snapshot> {
+    compile(&network(PAIR), &Learned::default(), 1).snapshot
+}
+
+/// A device with so many queues, and the guest behind each.
+fn device(queues: usize) -> (Vec<TunQueue>, Vec<UnixDatagram>) {
+    let (own, guests): (Vec<_>, Vec<UnixDatagram>) = (0..queues).map(|_| UnixDatagram::pair().unwrap()).unzip();
+    for guest in &guests {
+        guest.set_read_timeout(Some(DEADLINE)).unwrap();
+    }
+    (Tun::of_sockets(own).unwrap().queues, guests)
+}
+
+fn send(guest: &UnixDatagram, (from, to): (&str, &str), payload: &[u8]) -> io::Result<usize> {
+    let packet = build::udp(from.parse().unwrap(), to.parse().unwrap(), payload);
+    guest.send(&[&Offload::default().encode(), &packet[..]].concat())
+}
+
+const TO_B: (&str, &str) = ("10.0.0.4:1000", "10.0.0.5:53");
+const NOWHERE: (&str, &str) = ("10.0.0.4:1000", "10.9.9.9:53");
+
+/// Each worker reads its own queue and writes to it; one without a queue writes to the last.
+#[test]
+fn a_worker_has_its_queue_of_each_port_and_queues_beyond_them_close() {
+    let ((a, from), (b, to)) = (device(4), device(2));
+    let threads = Threads::start(pair(), vec![a, b], 3);
+    for (worker, queue) in [(0, 0), (1, 1), (2, 1)] {
+        let payload = format!("by {worker}");
+        send(&from[worker], TO_B, payload.as_bytes()).unwrap();
+        assert_eq!(received(&to[queue]), payload.as_bytes());
+    }
+    assert!(send(&from[3], TO_B, b"nobody reads it").is_err());
+    eventually(|| threads.counted(B) == [[0, 1, 0]; 3]);
+    assert_eq!(threads.counted(A), [[1, 0, 0]; 3]);
+    assert_eq!(threads.workers.running(), 3);
+    threads.workers.stop();
+    threads.workers.stop();
+    assert_eq!(threads.workers.running(), 0);
+    assert!(send(&from[0], TO_B, b"it is closed").is_err());
+}
+
+#[test]
+fn another_port_of_a_number_counts_from_zero_and_others_go_on() {
+    let ((a, from), (b, _old)) = (device(1), device(1));
+    let threads = Threads::start(pair(), vec![a, b], 1);
+    let workers = &threads.workers;
+    send(&from[0], TO_B, b"to the first").unwrap();
+    send(&from[0], NOWHERE, b"to nobody").unwrap();
+    eventually(|| threads.counted(A) == [[2, 0, 1]] && threads.counted(B) == [[0, 1, 0]]);
+    drop(workers.unplug(&[B]));
+    assert!(workers.is_alive(A) && !workers.is_alive(B));
+    assert_eq!(threads.counted(B), [[0, 1, 0]], "it can still be asked");
+    let (b, to) = device(1);
+    workers.plug(vec![(B, b)]).unwrap();
+    assert!(workers.is_alive(B));
+    assert_eq!((threads.counted(A), threads.counted(B)), (vec![[2, 0, 1]], vec![[0, 0, 0]]));
+    let remembered = || workers.tallies().iter().flat_map(|tally| tally.dropped().list()).count();
+    assert_eq!(remembered(), 1, "of the port that stays");
+    send(&from[0], TO_B, b"to the second").unwrap();
+    assert_eq!(received(&to[0]), b"to the second");
+    // The same for the port that dropped a packet.
+    drop(workers.unplug(&[A]));
+    let (a, from) = device(1);
+    workers.plug(vec![(A, a)]).unwrap();
+    assert_eq!((threads.counted(A), remembered()), (vec![[0, 0, 0]], 0));
+    send(&from[0], TO_B, b"again").unwrap();
+    assert_eq!(received(&to[0]), b"again");
+}
+
+#[test]
+fn a_port_has_a_number_below_the_most_and_no_other_has_its_flag() {
+    let threads = Threads::start(pair(), Vec::new(), 1);
+    let workers = &threads.workers;
+    assert!([A, B, PortId(u32::MAX)].iter().all(|port| !workers.is_alive(*port)));
+    let most = u32::try_from(MAX_PORTS).unwrap();
+    let refused = workers.plug(vec![(A, device(1).0), (PortId(most), device(1).0)]).unwrap_err();
+    assert_eq!(
+        (refused.kind(), refused.to_string()),
+        (io::ErrorKind::InvalidInput, "port 65536: at most 65536".to_owned())
+    );
+    assert!(!workers.is_alive(A), "all or none");
+    workers.plug(vec![(PortId(most - 1), device(1).0), (PortId(2), device(1).0)]).unwrap();
+    let alive = || [0, 1, 2, 3, most - 2, most - 1].map(|port| workers.is_alive(PortId(port)));
+    assert_eq!(alive(), [false, false, true, false, false, true]);
+    let unplugged = workers.unplug(&[PortId(most - 1)]);
+    assert_eq!(alive(), [false, false, true, false, false, false]);
+    drop(unplugged);
+}
+
+/// What a worker lets go closes where the caller drops it.
+#[test]
+fn queues_are_open_until_they_are_dropped() {
+    let ((a, guests), (b, to)) = (device(2), device(2));
+    let threads = Threads::start(pair(), vec![a, b], 2);
+    let unplugged = threads.workers.unplug(&[A]);
+    assert!(guests.iter().all(|guest| send(guest, TO_B, b"waits").is_ok()));
+    drop(unplugged);
+    assert!(guests.iter().all(|guest| send(guest, TO_B, b"is refused").is_err()));
+    assert!(to.iter().all(|guest| send(guest, ("10.0.0.5:1", "10.0.0.4:2"), b"is dropped").is_ok()));
+    eventually(|| threads.counted(B) == [[1, 0, 1]; 2]);
+    assert_eq!(threads.counted(A), [[0; 3]; 2]);
+}
+
+/// Orders are followed by the others.
+#[test]
+fn a_worker_that_panics_is_named_and_is_asked_no_more() {
+    let broken = Snapshot { ports: vec![Ingress::Nic(NicId(7))], ..Snapshot::default() };
+    let (a, from) = device(2);
+    let threads = Threads::start(Arc::new(broken), vec![a], 2);
+    send(&from[1], TO_B, b"a port of an interface that is not there").unwrap();
+    let event = threads.events.recv_timeout(DEADLINE).unwrap();
+    let Event::WorkerFailed { worker: 1, error } = event else { panic!("{event:?}") };
+    assert_eq!(error.to_string(), "it panicked: this is a bug in vnet");
+    eventually(|| threads.workers.running() == 1);
+    threads.tables.snapshot.store(pair());
+    threads.workers.refresh().unwrap();
+    let (b, to) = device(2);
+    threads.workers.plug(vec![(B, b)]).unwrap();
+    send(&from[0], TO_B, b"by the other").unwrap();
+    assert_eq!(received(&to[0]), b"by the other");
+    assert!(send(&from[1], TO_B, b"its queue is closed").is_err());
+    assert!(threads.events.try_recv().is_err(), "told once");
+}
