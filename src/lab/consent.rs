@@ -283,7 +283,9 @@ tests:
             "{refused}"
         );
         assert!(parts(&own).iter().any(|part| matches!(part.what, What::Device(_))));
-        assert!(stays_inside(&attached("/no/such/place")).is_ok());
+        for none in ["/no/such/place", "/etc/passwd"] {
+            assert!(stays_inside(&attached(none)).is_ok(), "{none} is no namespace");
+        }
         assert_eq!(directory_of(Path::new("/a/b/lab.yaml")), Path::new("/a/b"));
     }
 }

@@ -207,3 +207,26 @@ fn a_namespace_that_was_deleted_is_missed_and_made_again() {
     assert_tables(&lab);
     lab.assert_ping("nva", "10.1.1.5");
 }
+
+/// A guest that switches its interface off gets nothing: neither kind of device loses packets without a word.
+#[test]
+fn packets_for_an_interface_that_is_off_are_dropped_and_counted_until_it_is_on() {
+    for device in ["veth", "tun"] {
+        let Some(lab) = Lab::up(&format!("emulation: {{device: {device}}}\n{EVERYTHING}")) else { return };
+        let dropped = || {
+            let drops = lab.data(&["drops"]);
+            let rows = drops.as_array().unwrap().iter().filter(|row| row["reason"] == "NodeDown");
+            rows.map(|row| row["packets"].as_u64().unwrap()).sum::<u64>()
+        };
+        lab.assert_ping("dc", "10.1.1.5");
+        assert_eq!(dropped(), 0);
+        lab.switch("web", "eth0", "down");
+        eventually("a packet is dropped", || lab.ping("dc", "10.1.1.5").is_none() && dropped() > 0);
+        lab.switch("web", "eth0", "up");
+        eventually("none is dropped", || {
+            let before = dropped();
+            lab.ping("dc", "10.1.1.5");
+            dropped() == before
+        });
+    }
+}

@@ -175,3 +175,38 @@ fn a_client_is_told_of_the_networks_behind_its_gateway() {
     let link = crate::kernel::says(&lab, "laptop", "ip link show tun0");
     assert!(link.contains("mtu 1400"), "{link}");
 }
+
+/// ARS-06: what a branch's router advertises reaches the circuit's customer by the route server, as long as its gateway is
+/// there; and back.
+#[test]
+fn ars_06_a_circuits_customer_hears_of_the_branch_and_hears_when_it_is_gone() {
+    let silent = include_str!("../../config/branch-to-branch.yaml");
+    let addresses = "addresses: [192.168.1.10, 172.20.0.10]";
+    let speaking =
+        silent.replace(addresses, &format!("{addresses}, bgpSettings: {{asn: 65010, bgpPeeringAddress: 192.168.1.1}}"));
+    assert_ne!(silent, speaking);
+    for text in [silent, &speaking] {
+        let Some(lab) = Lab::up(text) else { return };
+        let hears =
+            |node: &str, range: &str| tables(&lab, node).iter().any(|line| line.starts_with(&format!("{range} ")));
+        let both = || hears("dc", "192.168.2.0/24") && hears("branch", "192.168.1.0/24");
+        eventually("each hears of the other", both);
+        for (fail, back) in [
+            (["gateway", "failover", "er", "--seconds", "3600"], ["gateway", "failover", "er", "--seconds", "0"]),
+            (["circuit", "fail", "c", "--seconds", "3600"], ["circuit", "fail", "c", "--seconds", "0"]),
+        ] {
+            lab.data(&fail);
+            eventually("the branch hears that it is gone", || !hears("branch", "192.168.1.0/24"));
+            lab.data(&back);
+            eventually("both are back", both);
+        }
+        for instance in ["1", "2"] {
+            lab.data(&["gateway", "failover", "vpn", "--instance", instance, "--seconds", "3600"]);
+        }
+        eventually("the circuit's customer hears that it is gone", || !hears("dc", "192.168.2.0/24"));
+        for instance in ["1", "2"] {
+            lab.data(&["gateway", "failover", "vpn", "--instance", instance, "--seconds", "0"]);
+        }
+        eventually("both are back", both);
+    }
+}

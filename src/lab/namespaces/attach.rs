@@ -140,3 +140,75 @@ fn missing(namespace: &AttachNamespace) -> String {
         AttachNamespace::Container { name, .. } => format!("cannot open the namespace of container {name}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::tests::network;
+    use crate::model::{NicIx, VnetIx};
+
+    const FOUND: &str = "
+name: lab
+emulation: {mtu: 1400}
+virtualNetworks:
+  - {name: v, location: westeurope, addressSpace: [10.1.0.0/16, 'fd00:1::/48'], subnets: [{name: s, addressPrefixes: [10.1.1.0/24, 'fd00:1:0:1::/64']}]}
+  - {name: w, location: westeurope, addressSpace: [10.2.0.0/16], subnets: [{name: s, addressPrefix: 10.2.1.0/24}],
+     attach: {namespace: left, interface: eth5, addresses: [10.2.1.4/16]}}
+virtualMachines:
+  - {name: ours, networkInterfaces: [{subnet: v/s}]}
+  - {name: named, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.1.9, attach: {namespace: left, interface: eth6}}]}
+  - {name: at, networkInterfaces: [{subnet: v/s, attach: {namespace: /run/mine, interface: eth7}}]}
+  - {name: running, networkInterfaces: [{subnet: v/s, attach: {namespace: 'pid:77', interface: eth8}}]}
+  - {name: boxed, networkInterfaces: [{subnet: v/s, attach: {container: box, interface: eth9}}]}
+";
+
+    #[test]
+    fn an_interface_is_looked_for_where_the_file_says_and_one_that_is_not_there_is_named() {
+        let network = network(FOUND);
+        let told = |attachment| {
+            let to = place(&network, attachment)?;
+            Some((
+                taken(&network, attachment)?.0.display().to_string(),
+                taken(&network, attachment)?.1,
+                missing(&to.namespace),
+            ))
+        };
+        let expected = |path: &str, interface: &str, missing: &str| {
+            Some((path.to_owned(), interface.to_owned(), missing.to_owned()))
+        };
+        let named = "cannot open namespace left; `ip netns add left` makes it";
+        assert_eq!(told(Attachment::Vnet(VnetIx(1))), expected("/run/netns/left", "eth5", named));
+        let nics = [
+            None,
+            expected("/run/netns/left", "eth6", named),
+            expected("/run/mine", "eth7", "cannot open namespace /run/mine"),
+            expected("/proc/77/ns/net", "eth8", "cannot open the namespace of process 77"),
+            expected("/proc/0/ns/net/box", "eth9", "cannot open the namespace of container box"),
+        ];
+        for (nic, expected) in nics.into_iter().enumerate() {
+            assert_eq!(told(Attachment::Nic(NicIx(nic))), expected);
+        }
+        for other in [Attachment::Vnet(VnetIx(0)), Attachment::Internet, Attachment::Platform(VnetIx(0))] {
+            assert_eq!(told(other), None, "{other:?}");
+        }
+        let found = AttachNamespace::Container { name: "box".to_owned(), process: Some(9) };
+        assert_eq!((path(&found), find(&found).ok()), ("/proc/9/ns/net".into(), Some("/proc/9/ns/net".into())));
+    }
+
+    /// An interface has the addresses of its ipConfigurations, with the length of their subnets; a VNet's device those that
+    /// the file names.
+    #[test]
+    fn a_found_device_has_the_addresses_that_the_file_gives_it_and_the_labs_mtu() {
+        let network = network(FOUND);
+        let described = |attachment| {
+            let device = device(&network, attachment, place(&network, attachment).expect("it is attached"));
+            let addresses: Vec<_> = device.addresses.iter().map(ToString::to_string).collect();
+            (device.name, addresses.join(" "), device.mtu)
+        };
+        assert_eq!(described(Attachment::Vnet(VnetIx(1))), ("eth5".to_owned(), "10.2.1.4/16".to_owned(), 1400));
+        let nic = described(Attachment::Nic(NicIx(1)));
+        assert_eq!(nic, ("eth6".to_owned(), "10.1.1.9/24 fd00:1:0:1::5/64".to_owned(), 1400));
+        let made = place(&network, Attachment::Nic(NicIx(1))).expect("it is attached");
+        assert_eq!(device(&network, Attachment::Internet, made).mtu, 1500, "one that is in no virtual network");
+    }
+}
