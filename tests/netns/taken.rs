@@ -331,6 +331,21 @@ fn a_taken_interface_that_is_off_drops_and_counts() {
     eventually("its device is gone", || lab.data(&["status"])["nodes"].to_string().contains(r#""alive":false"#));
 }
 
+/// Each pair's other end has the name of the other pair's attached interface, in another namespace.
+#[test]
+fn other_ends_may_have_any_name() {
+    if !permitted() {
+        return;
+    }
+    let (web, db) = (Pair::new(WEB, "down"), Pair::new(DB, "down"));
+    for Pair { outside, end, .. } in [&web, &db] {
+        ip(outside, &format!("link set {end} name eth0"));
+    }
+    let Some(lab) = Lab::up(&topology(&standing_in(&web.inside), &standing_in(&db.inside))) else { return };
+    assert_eq!(Echo::between((&web.inside.open(), WEB), (&db.inside.open(), DB)).exchange(5, SOON), 5);
+    assert!(lab.down().status.success());
+}
+
 #[test]
 fn what_cannot_be_taken_is_named_with_what_to_do() {
     if !permitted() {
