@@ -75,7 +75,7 @@ struct flow {
 	__u8 translated; // The receiver's view differs from the key.
 	__u8 hops; // By how many the receiver's TTL is less.
 	__u8 granted; // It was opened here: its FIN and RST are carried, too.
-	__u8 none;
+	__u8 unused;
 	__be32 expects; // The number that TCP's sender has acknowledged last.
 	__u32 signals; // What TCP's flags said so far, of a connection that was opened here.
 };
@@ -487,8 +487,8 @@ static __always_inline bool end(struct flow *flow, struct flow_key *key)
 	return (flow->signals | answers->signals) & SIGNAL_RST || flow->signals & answers->signals & SIGNAL_FIN;
 }
 
-// Whether a SYN answers a connection that was not opened here, though there is an entry for its answers: that is one of a
-// connection before it, from the same port, which the daemon is about to remove.
+// Whether an entry is of a connection before this one, from the same port: the other direction has none. The first packet
+// of this connection went up, so the SYN that answers must go up, too.
 static __always_inline bool is_left_over(const struct flow *flow, const struct flow_key *key)
 {
 	struct flow_key back = {};

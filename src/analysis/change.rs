@@ -333,27 +333,27 @@ impl Edit {
             return self.note("internet".to_owned(), Some(format!("{{addresses: ['{address}']}}")));
         };
         internet.addresses.push(address);
-        let all: Vec<_> = internet.addresses.iter().map(|address| format!("'{address}'")).collect();
-        self.note("internet.addresses".to_owned(), Some(format!("[{}]", all.join(", "))));
+        let all = list(&internet.addresses);
+        self.note("internet.addresses".to_owned(), Some(all));
     }
 
-    /// Adds an address that answers at a site. A file without the list has default addresses, as on the Internet.
+    /// Adds an address that answers at a site. A file without the list has default addresses: the whole list is written.
     pub(super) fn add_to_site(&mut self, at: SiteIx, address: IpAddr) {
         let addresses = &mut self.network.sites[at.0].addresses;
         addresses.push(address);
-        let all: Vec<_> = addresses.iter().map(|address| format!("'{address}'")).collect();
-        self.note(format!("sites[{}].addresses", at.0), Some(format!("[{}]", all.join(", "))));
+        let all = list(addresses);
+        self.note(format!("sites[{}].addresses", at.0), Some(all));
     }
 
-    /// Adds an address that answers in a private cloud's segment.
+    /// Adds an address that answers in a private cloud's segment. The same holds for its list.
     pub(super) fn add_to_segment(&mut self, at: CloudIx, segment: usize, address: IpAddr) {
         let IpAddr::V4(address) = address else { return };
         let cloud = &mut self.network.private_clouds[at.0];
         let place = cloud.place(segment);
         let addresses = &mut cloud.segments[segment].addresses;
         addresses.push(address);
-        let path = format!("privateClouds[{}].segments[{place}].addresses[{}]", at.0, addresses.len() - 1);
-        self.note(path, Some(address.to_string()));
+        let all = list(addresses);
+        self.note(format!("privateClouds[{}].segments[{place}].addresses", at.0), Some(all));
     }
 
     /// Adds a range that a static local network gateway leads to (VPN-12).
@@ -384,6 +384,12 @@ impl Edit {
     fn note(&mut self, path: String, value: Option<String>) {
         self.changes.push(Change { path, value });
     }
+}
+
+/// Quoted: an IPv6 address may have a colon at its end.
+fn list(addresses: &[impl Display]) -> String {
+    let quoted: Vec<_> = addresses.iter().map(|address| format!("'{address}'")).collect();
+    format!("[{}]", quoted.join(", "))
 }
 
 fn route_value(name: &str, destination: impl Display, next_hop: &RouteNextHop) -> String {

@@ -19,7 +19,7 @@ use super::trace::time_of_day;
 /// Show running flows, with the rules that let them pass
 ///
 /// A flow is shown once, as seen by the interface that began it. Also At names the other interfaces that have a record
-/// of it, and the rules are those of all. With NODE it is shown as NODE has it, with its rules alone. A load balancer's
+/// of it, and the rules are those of all. With NODE it is shown as NODE has it, with NODE's rules alone. A load balancer's
 /// client and backend are one flow too. Sent is from the guest, received is to it. A flow with packets that the other
 /// end's rule refuses shows as denied there; so does one that `flushConnection` has ended, until its idle time is over.
 #[derive(Debug, Args)]

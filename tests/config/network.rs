@@ -1,4 +1,4 @@
-//! What a network says of itself: what it has devices for, of which kind, and which addresses stand for which.
+//! What a network says of itself: what it has devices for, of which kind, and which private address is behind a public one.
 
 use vnet::config;
 use vnet::model::{Attachment, DeviceKind, Network, VnetIx};
@@ -136,9 +136,9 @@ loadBalancers:
     assert_eq!(vnets(&running), [VnetIx(1)]);
 }
 
-/// PIP-01: each public address of an instance stands for one private address.
+/// PIP-01: a public address of an interface is translated to one private address.
 #[test]
-fn pip_01_what_a_public_address_stands_for() {
+fn pip_01_the_private_address_behind_a_public_one() {
     let network = load(EVERYTHING);
     let behind = |public: &str| network.behind(public.parse().unwrap()).map(|private| private.to_string());
     assert_eq!(behind("203.0.113.5").as_deref(), Some("10.1.0.4"));

@@ -106,9 +106,9 @@ fn flows_are_told_as_they_are_and_as_they_begin() {
     assert_eq!(wait_for(3)[2..], [change(FlowEventKind::Denied, 3000)]);
 }
 
-/// A flow that a rule refuses is told; those that pass are not, whether they ran before or begin.
+/// The client is told of a flow that a rule refuses. It is not told of flows that pass, whether they are old or new.
 #[test]
-fn who_follows_denied_flows_is_told_of_no_others() {
+fn a_client_that_follows_denied_flows_is_told_of_no_others() {
     let lab = Lab::start();
     lab.exchange(1000, b"before");
     let denied = FlowFilter { state: Some("denied".to_owned()), ..FlowFilter::default() };

@@ -66,7 +66,9 @@ struct Bench {
 impl Bench {
     /// None where programs cannot be loaded.
     fn new() -> Option<Self> {
-        let cache = Arc::new(FlowCache::load().ok()?);
+        let loaded = FlowCache::load();
+        assert!(loaded.is_ok() || std::env::var("CI").is_err(), "{:?}", loaded.err());
+        let cache = Arc::new(loaded.ok()?);
         let network = config::load(TEXT, "two.yaml").map_err(|errors| format!("{errors:?}")).unwrap().network;
         let snapshot = Arc::new(ArcSwap::new(compile(&network, &Learned::default(), 1).snapshot));
         let (flows, taps, events) =

@@ -163,7 +163,7 @@ mod tests {
             let mut peers: Vec<_> = peers
                 .map(|(state, peer_)| peer("GW", peer_, *state, (*state == Idle).then_some("it is away")))
                 .collect();
-            // Of another router, and with another peer: nobody asked.
+            // A session of another router, and one with another peer: the test names neither.
             peers.extend([peer("er", "10.0.0.8", Idle, Some("no")), peer("gw", "10.0.0.7", Idle, Some("no"))]);
             let Said { holds, text, fact } = Said::of_sessions(wanted, &sessions, &peers, routes);
             (holds, text, fact.unwrap_or_default())

@@ -202,7 +202,10 @@ fn queues(network: &Network) -> (Queues, Option<String>) {
                 io::ErrorKind::PermissionDenied => "programs in the kernel need root (CAP_BPF)".to_owned(),
                 // A verifier's answer has many lines.
                 _ => {
-                    format!("its programs need Linux 5.12 or newer: {}", error.to_string().lines().next().unwrap_or(""))
+                    format!(
+                        "programs in the kernel need Linux 5.12 or newer: {}",
+                        error.to_string().lines().next().unwrap_or("")
+                    )
                 }
             };
             (plain(without), Some(why))

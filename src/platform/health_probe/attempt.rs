@@ -182,7 +182,7 @@ mod tests {
             let ends = Instant::now() + Duration::from_secs(20);
             while matches!(attempt.stage, Stage::Connecting(_)) && Instant::now() < ends {
                 assert!(attempt.wants_write(), "it is not connected");
-                assert_eq!(attempt.advance(), None, "nobody answers");
+                assert_eq!(attempt.advance(), None, "no answer has come");
             }
             let stage = match attempt.stage {
                 Stage::Asking(..) => "asking",

@@ -19,7 +19,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// A keeper without its thread, and when it began; none where programs cannot be loaded.
 fn keeper() -> Option<(Keeper, u64)> {
-    let cache = Arc::new(FlowCache::load().ok()?);
+    let cache = FlowCache::permitted()?;
     let flows = Arc::new(Flows::new(FlowLimits::default()));
     let grants = Grants::new(Arc::clone(&cache), Arc::clone(&flows), Arc::default(), FlowEvents::default()).unwrap();
     Some((Keeper::new(&cache, flows, Arc::default(), Arc::new(grants)), monotonic_nanos()))
@@ -197,7 +197,7 @@ fn entries_go_with_their_record_their_flow_or_their_epoch() {
     let half_open = HalfOpen { since: Timestamp(now - 2 * SECOND), _credit: None };
     keeper.entries.get_mut(&keys[0]).unwrap().half_open = Some(half_open);
     keeper.read(0);
-    assert_eq!(keeper.cache.find(&keys[0]), None, "nobody has acknowledged it");
+    assert_eq!(keeper.cache.find(&keys[0]), None, "neither end has acknowledged it");
     assert!(keeper.entries.contains_key(&keys[1]));
 
     begin(&mut keeper, (1, 10));
@@ -288,8 +288,8 @@ fn readings_and_looks_come_as_often_as_they_are_worth() {
     keeper.took = Duration::from_millis(30);
     assert_eq!([0, 250_000_000, 600_000_000].map(|after| due(&keeper, after)), [600, 350, 0], "one that takes long");
     assert_eq!(keeper.look_due(0), Duration::MAX, "there is none to look at");
-    let nobody = offer(&keeper, ACK, (A, B), PORTS).key();
-    keeper.looks[1].push_back((0, Timestamp(0), [nobody; 2]));
+    let unknown = offer(&keeper, ACK, (A, B), PORTS).key();
+    keeper.looks[1].push_back((0, Timestamp(0), [unknown; 2]));
     keeper.looked_at = SECOND;
     assert_eq!([0, 10_000_000, 25_000_000].map(|after| keeper.look_due(SECOND + after).as_millis()), [25, 15, 0]);
     assert_eq!(keeper.entries.len(), 0);

@@ -237,7 +237,7 @@ impl Record {
         self.begun
     }
 
-    /// Stores a review: which rules decided, and how. The rules that let a flow pass once are named until others refuse it.
+    /// Stores a review: which rules decided, and how. The record names the rules that let its flow pass, until others refuse it.
     pub(super) fn reevaluate(&mut self, by: Option<RulesMark>, verdict: Result<Deciders, Deciders>) {
         let was_refused = self.is_refused();
         self.judged_by = by;
