@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use super::super::device::KernelPort;
+use super::super::handover::Handover;
 use super::super::leg::nanos;
 use super::*;
 use crate::dataplane::{
-    Deciders, Direction, FlowLimits, FlowTerms, Followed, NicId, Passing, PortId, Recorder, Signal, Traffic,
+    Deciders, Direction, FibId, Filters, FlowLimits, FlowTerms, Followed, Nic, NicId, Passing, PortId, Recorder,
+    Signal, SubnetId, Traffic, VnetId,
 };
 use crate::wire::{Offload, Packet, build};
 
@@ -293,4 +295,60 @@ fn readings_and_looks_come_as_often_as_they_are_worth() {
     keeper.looked_at = SECOND;
     assert_eq!([0, 10_000_000, 25_000_000].map(|after| keeper.look_due(SECOND + after).as_millis()), [25, 15, 0]);
     assert_eq!(keeper.entries.len(), 0);
+}
+
+/// What a worker asks of the keeper for each packet that it hands in: to carry its flow, or to open connections like its own.
+#[test]
+fn a_worker_asks_for_flows_and_grants_once_a_few_packets_came() {
+    let Some((keeper, now)) = keeper() else { return };
+    let (requests, asked) = bounded(REQUESTS);
+    let carried = Arc::new(Carried {
+        cache: Arc::clone(&keeper.cache),
+        grants: Arc::clone(&keeper.grants),
+        requests,
+        tally: Arc::clone(&keeper.tally),
+        entries: Arc::default(),
+        thread: Mutex::default(),
+    });
+    let snapshot = {
+        let nic = |n| Nic {
+            port: PortId(n),
+            vnet: VnetId(0),
+            subnet: SubnetId::NONE,
+            fib: FibId(0),
+            fib_beside_tcp: FibId(0),
+            forwarding: false,
+            outbound: Filters::default(),
+            inbound: Filters::default(),
+            platform: Filters::default(),
+            mtu: 1500,
+            flows: FlowTerms::default(),
+        };
+        Snapshot { nics: (0..3).map(nic).collect(), ..Snapshot::default() }
+    };
+    let traced = Traced::new(Timestamp(now), 0, PortId(0), Recorder::new());
+    let first = |flags| offer(&keeper, flags, (A, B), PORTS);
+    let answer = |flags, dst_port| offer(&keeper, flags, (B, A), [PORTS[1], dst_port]);
+    // Of a batch of eight packets of one flow, or of as many answers to connections from ports of their own.
+    let eight = |packet: &dyn Fn(u16) -> Offer, copies: Option<(&Traced, u32)>| {
+        let mut handover = Handover::new(Arc::clone(&carried), 8);
+        assert_eq!(handover.epoch(), keeper.cache.epoch());
+        (0..8).for_each(|n| handover.offer(&packet(n), copies, &snapshot, Timestamp(now)));
+        let word = |request| match request {
+            Request::Take(..) => "take",
+            Request::Copy(_, _, _, most) => ["copy nothing", "copy"][usize::from(most == 96)],
+            Request::Grant(..) => "grant",
+            _ => "another",
+        };
+        asked.try_iter().map(word).collect::<Vec<_>>()
+    };
+    let wanted = Some((&traced, 96));
+    assert_eq!(eight(&|_| first(ACK), None), ["take"], "after four packets");
+    assert_eq!(eight(&|n| first(if n < 3 { ACK } else { RST }), None), [""; 0], "after three none");
+    assert_eq!(eight(&|_| first(ACK), wanted), ["copy"]);
+    assert_eq!(eight(&|n| answer(SYN | ACK, 4000 + n), None), ["grant"], "it asks for a kind, whatever the port");
+    assert_eq!(eight(&|n| answer(SYN | ACK, 4000 + n), wanted), [""; 0], "a capture wants all of them");
+    assert_eq!(eight(&|_| first(SYN), None), [""; 0], "a first packet is no answer");
+    let ended = |n| Offer { ended: n == 7, ..first(RST) };
+    assert_eq!(eight(&ended, None), ["take"], "what the kernel carried has ended");
 }
