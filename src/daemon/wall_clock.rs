@@ -28,3 +28,20 @@ impl WallClock {
         u64::try_from((self.start + Duration::from_nanos(at.0)).as_micros()).unwrap_or(u64::MAX)
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_the_workers_is_so_long_after_their_start() {
+        let clock = WallClock { start: Duration::from_secs(1_700_000_000) };
+        let at = Timestamp(2_000_345_678);
+        assert_eq!(clock.unix_nanos(at), 1_700_000_002_000_345_678);
+        assert_eq!(clock.unix_micros(at), 1_700_000_002_000_345);
+        let now = Duration::from_nanos(WallClock::now().unix_nanos(Timestamp(monotonic_nanos())));
+        let people = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        assert!(people.abs_diff(now) < Duration::from_secs(60), "{now:?}");
+    }
+}

@@ -154,3 +154,60 @@ impl Network {
         rules.map(|rule| (rule.internal.into(), rule.external.into())).collect()
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn rule(kind: NatKind, external_ports: Option<(u16, u16)>) -> NatRule {
+        let ports = |first| external_ports.map(|(from, to)| PortRange { first: from + first, last: to + first });
+        NatRule {
+            name: "r".into(),
+            mode: NatMode::IngressSnat,
+            kind,
+            internal: "10.0.0.16/28".parse().unwrap(),
+            external: "192.0.2.32/28".parse().unwrap(),
+            internal_ports: ports(1000),
+            external_ports: ports(0),
+        }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn vpn_15_an_address_has_its_name_at_the_same_place_of_the_other_range() {
+        let fixed = rule(NatKind::Static, None);
+        for (inside, outside) in [("10.0.0.16", "192.0.2.32"), ("10.0.0.21", "192.0.2.37"), ("10.0.0.31", "192.0.2.47")]
+        {
+            assert_eq!(fixed.address(ip(inside)), Some(ip(outside)));
+            assert_eq!(fixed.origin(ip(outside)), Some(ip(inside)));
+        }
+        for beside in ["10.0.0.15", "10.0.0.32", "192.0.2.31", "192.0.2.48", "fd00::1"] {
+            assert_eq!((fixed.address(ip(beside)), fixed.origin(ip(beside))), (None, None), "{beside}");
+        }
+        for other in [rule(NatKind::Dynamic { instance: 0 }, None), rule(NatKind::Static, Some((8000, 8003)))] {
+            assert_eq!((other.address(ip("10.0.0.16")), other.origin(ip("192.0.2.32"))), (None, None), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn vpn_15_a_rule_with_ports_names_these_alone() {
+        let with = rule(NatKind::Static, Some((8000, 8003)));
+        let names = |port| with.names(ip("192.0.2.47"), port);
+        assert_eq!([7999, 8000, 8003, 8004].map(|port| names(Some(port))), [false, true, true, false]);
+        assert!(names(None), "of what has no ports");
+        assert!(rule(NatKind::Static, None).names(ip("192.0.2.32"), Some(7999)));
+        assert!(!with.names(ip("192.0.2.48"), Some(8000)) && !with.names(ip("10.0.0.16"), None));
+    }
+
+    #[test]
+    fn vpn_15_a_range_is_translated_where_it_is_exactly_a_rules() {
+        let fixed = rule(NatKind::Static, None);
+        let renamed = |prefix: &str| fixed.prefix(&prefix.parse().unwrap()).map(|prefix| prefix.to_string());
+        assert_eq!(renamed("10.0.0.16/28").as_deref(), Some("192.0.2.32/28"));
+        assert_eq!(["10.0.0.16/29", "10.0.0.0/27", "192.0.2.32/28"].map(renamed), [None, None, None]);
+    }
+}

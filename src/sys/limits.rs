@@ -69,8 +69,12 @@ fn left_in_groups(limit: &str, used: &str) -> Option<u64> {
     let group = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let root =
         ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(PathBuf::from).into_iter().find(|root| root.is_dir())?;
-    let own = root.join(group);
-    let groups = own.ancestors().take_while(|path| path.starts_with(&root));
+    left_in(&root.join(group), &root, (limit, used))
+}
+
+/// The least that is left in this directory of `root` and those around it.
+fn left_in(own: &Path, root: &Path, (limit, used): (&str, &str)) -> Option<u64> {
+    let groups = own.ancestors().take_while(|path| path.starts_with(root));
     groups.filter_map(|group| Some(number(&group.join(limit))?.saturating_sub(number(&group.join(used))?))).min()
 }
 
@@ -104,5 +108,29 @@ mod tests {
         let now = Limits::now();
         assert_eq!(now.open_files, getrlimit(Resource::Nofile).maximum);
         assert!(now.memory.is_some_and(|bytes| bytes > 1 << 20), "{now:?}");
+    }
+    /// A group has what its groups around leave it; what others use of theirs counts there.
+    #[test]
+    fn the_tightest_group_around_a_process_says_what_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("groups");
+        let (around, own) = (root.join("around"), root.join("around/own"));
+        std::fs::create_dir_all(&own).unwrap();
+        let write = |group: &Path, limit: &str, used: &str| {
+            std::fs::write(group.join("pids.max"), limit).unwrap();
+            std::fs::write(group.join("pids.current"), used).unwrap();
+        };
+        let left = || left_in(&own, &root, ("pids.max", "pids.current"));
+        assert_eq!(left(), None, "no group says anything");
+        write(directory.path(), "1\n", "0\n");
+        assert_eq!(left(), None, "that is no group");
+        write(&own, "max\n", "7\n");
+        assert_eq!(left(), None);
+        write(&around, "100\n", "60\n");
+        assert_eq!(left(), Some(40));
+        write(&own, "10\n", "7\n");
+        assert_eq!(left(), Some(3));
+        write(&around, "100\n", "101\n");
+        assert_eq!(left(), Some(0), "a limit may have been lowered since");
     }
 }

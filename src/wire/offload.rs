@@ -134,4 +134,35 @@ mod tests {
         assert_eq!(offload.gso_size, u16::from_ne_bytes([4, 5]));
         assert_eq!(offload.encode(), bytes);
     }
+    /// Of a place that is in no use, nothing moves.
+    #[test]
+    fn bytes_in_front_of_a_packet_move_its_places() {
+        let all =
+            Offload { flags: Offload::NEEDS_CSUM, hdr_len: 54, csum_start: 34, csum_offset: 16, ..Offload::default() };
+        let places = |offload: Offload| (offload.hdr_len, offload.csum_start, offload.csum_offset);
+        assert_eq!((places(all.behind(14)), places(all.without(14))), ((68, 48, 16), (40, 20, 16)));
+        assert_eq!(all.behind(14).without(14), all);
+        let complete = Offload { flags: Offload::DATA_VALID, ..all };
+        assert_eq!(places(complete.behind(14)), (68, 34, 16), "no checksum is left to the kernel");
+        assert_eq!(
+            places(Offload { hdr_len: 0, ..all }.behind(14)),
+            (0, 48, 16),
+            "nothing says how long the headers are"
+        );
+        assert_eq!(Offload { hdr_len: 1, ..all }.behind(14).hdr_len, 15);
+        assert_eq!(places(all.without(60)), (0, 0, 16));
+    }
+
+    #[test]
+    fn a_super_packet_or_a_partial_checksum_is_not_finished() {
+        let is = |flags, gso_type| {
+            let offload = Offload { flags, gso_type, ..Offload::default() };
+            (offload.is_super_packet(), offload.is_finished(), offload.vouches())
+        };
+        assert_eq!(is(0, Offload::GSO_NONE), (false, true, false));
+        assert_eq!(is(Offload::DATA_VALID, Offload::GSO_NONE), (false, true, true));
+        assert_eq!(is(Offload::NEEDS_CSUM, Offload::GSO_NONE), (false, false, true));
+        assert_eq!(is(0, Offload::GSO_UDP_L4), (true, false, true));
+        assert_eq!(is(Offload::DATA_VALID, Offload::GSO_TCPV6), (true, false, true));
+    }
 }

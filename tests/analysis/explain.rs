@@ -7,6 +7,7 @@ mod beyond;
 mod causes;
 mod files;
 mod gateways;
+mod guests;
 mod places;
 mod planted;
 mod questions;

@@ -158,3 +158,32 @@ fn keepalives_and_refreshes() {
     let expected = [Message::Keepalive, Message::RouteRefresh(Some(Family::Ipv6))];
     assert_eq!(messages(&bytes, EXTERNAL), expected);
 }
+
+/// Messages are as full as they may be: so many routes of one length, and one more makes one message more.
+#[test]
+fn a_message_has_room_for_so_many_routes_and_no_more() {
+    const FRAME: usize = 23;
+    let routes = |count: usize, length: u8, first: &str| -> Vec<IpNet> {
+        let first: IpNet = format!("{first}/{length}").parse().unwrap();
+        vec![first; count]
+    };
+    for (length, first, taken) in [
+        (24, "10.0.0.0", FRAME),
+        (32, "10.0.0.0", FRAME),
+        (0, "0.0.0.0", FRAME),
+        // A long attribute with a family and a subsequent one.
+        (64, "fd00::", FRAME + 4 + 3),
+        (128, "fd00::", FRAME + 4 + 3),
+    ] {
+        let each = 1 + usize::from(length) / 8;
+        let most = (MESSAGE_MAX - taken) / each;
+        let withdrawn = |count| {
+            let mut bytes = BytesMut::new();
+            let count = write_withdrawals(&routes(count, length, first), &mut bytes);
+            (count, messages(&bytes, EXTERNAL).len(), bytes.len())
+        };
+        assert_eq!(withdrawn(most), (1, 1, taken + most * each), "/{length}");
+        let (count, read, _) = withdrawn(most + 1);
+        assert_eq!((count, read), (2, 2), "/{length}");
+    }
+}

@@ -157,3 +157,19 @@ fn vpn_30_nothing_gets_to_or_from_an_instance_that_is_away() {
         assert_ne!(rest, all);
     }
 }
+
+/// A prefix that several tunnels lead to is one route.
+#[test]
+fn a_router_originates_each_prefix_once() {
+    for (name, text) in [
+        ("active-active", include_str!("../../config/gateway-3-active-active.yaml")),
+        ("four-tunnels", include_str!("../golden/speakers/vpn-34-four-tunnels.yaml")),
+        ("two-links", include_str!("../../config/two-links.yaml")),
+    ] {
+        let network = config::load(text, name).unwrap().network;
+        for node in nodes(&network, &Learned::default()) {
+            let prefixes: BTreeSet<_> = node.routes.iter().map(|route| route.prefix).collect();
+            assert_eq!(prefixes.len(), node.routes.len(), "{name}: {} has {:?}", node.name, node.routes);
+        }
+    }
+}

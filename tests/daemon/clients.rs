@@ -1,10 +1,15 @@
-//! Clients of the control socket that say nothing.
+//! Clients of the control socket that say nothing, or read late.
 
-use std::io::{ErrorKind, Read};
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Read, Write as _};
 use std::os::unix::net::UnixStream;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{DEADLINE, Lab};
+use serde_json::{Value, json};
+use vnet::daemon::api::protocol::{Request, VERSION};
+
+use crate::{DEADLINE, LAB, Lab};
 
 /// Of one process's silent connections the oldest goes, without a word; the others have their time.
 #[test]
@@ -28,4 +33,33 @@ fn one_silent_connection_too_many_ends_the_oldest() {
         }
     }
     panic!("never in time");
+}
+
+/// The socket has room for some 200 KB, and the daemon waits with what is left.
+#[test]
+fn a_long_answer_waits_for_a_client_that_reads_late() {
+    let (named, mut rules) = ("    securityRules:\n", String::new());
+    for n in 0..900 {
+        let name = format!("rule-{n}-{}", "x".repeat(60));
+        writeln!(
+            rules,
+            "      - {{name: {name}, priority: {}, direction: Inbound, access: Deny, protocol: Tcp, sourcePortRange: '*',
+         sourceAddressPrefixes: [192.0.2.{}, 198.51.100.{}], destinationAddressPrefix: '*', destinationPortRange: '{}'}}",
+            200 + n,
+            n % 250,
+            n % 250,
+            1000 + n
+        )
+        .unwrap();
+    }
+    let lab = Lab::start_with(&LAB.replacen(named, &format!("{named}{rules}"), 1));
+    let mut client = UnixStream::connect(&lab.socket).unwrap();
+    let request = json!({"version": VERSION, "body": Request::Rules { target: "server".to_owned() }});
+    client.write_all(format!("{request}\n").as_bytes()).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    assert!(answer.len() > 300_000, "{} bytes", answer.len());
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert!(answer["body"]["rules"].is_array());
 }

@@ -16,6 +16,8 @@ const SHORT: Duration = Duration::from_millis(300);
 fn course() -> [Netns; 2] {
     let [router, far] = [Netns::create().unwrap(), Netns::create().unwrap()];
     let address = |name: &str, addresses: [&str; 2]| {
+        // An address in use from the first moment: until it is known to be its holder's alone, nobody would answer for it.
+        run(&format!("sysctl -q -w net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.{name}.accept_dad=0"));
         let mut netlink = Netlink::open().unwrap();
         let link = netlink.link(name).unwrap();
         netlink.up(link).unwrap();

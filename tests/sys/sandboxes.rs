@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use landlock::{CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
 use vnet::sys::mount;
 use vnet::sys::pid_namespace::{self, PidNamespace};
-use vnet::sys::process::{self, ProcessId};
+use vnet::sys::process::ProcessId;
 use vnet::sys::sandbox::confine;
 
 use super::{inside, run};
@@ -20,9 +20,17 @@ use super::{inside, run};
 /// First processes of namespaces are children of this process, whichever test has made them.
 static ALONE: Mutex<()> = Mutex::new(());
 
+/// Also those that have ended and are not reaped.
 fn first_processes() -> BTreeSet<u32> {
-    let own = process::running().filter(|one| one.parent == std::process::id());
-    own.map(|one| one.id.pid).filter(|pid| process::program(*pid).is_some_and(|name| name == "vnet-init")).collect()
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let is_first = |pid: &u32| {
+        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+        // `1234 (vnet-init) S 1233 …`: proc_pid_stat(5).
+        let (name, rest) = stat.split_once(") ").unwrap();
+        let parent = rest.split(' ').nth(1).unwrap().parse();
+        name.ends_with("(vnet-init") && parent == Ok(std::process::id())
+    };
+    pids.filter(is_first).collect()
 }
 
 /// Reaps until no first process is left.
@@ -68,7 +76,10 @@ fn an_empty_namespace_ends_by_itself() {
         drop(processes);
         made = true;
     });
-    let Some(first) = first_processes().pop_first().filter(|_| made) else { return };
+    if !made {
+        return;
+    }
+    let first = first_processes().pop_first().expect("it waits for the orphan");
     let first = ProcessId::of(first).unwrap();
     pid_namespace::reap();
     assert!(first.is_alive() || file.exists(), "an orphan runs in it");

@@ -199,5 +199,11 @@ mod tests {
         assert!(parse(&"a(".repeat(10_000)).expect_err("deep").contains("nested more than 48 deep"));
         assert!(parse(&" ".repeat(30_000)).expect_err("long").contains("longer than 24576"));
         assert!(parse(&format!("a(){}", ".b".repeat(10_000))).is_ok(), "a path is no nesting");
+        let nested = |deep: usize| parse(&format!("{}{}", "a(".repeat(deep), ")".repeat(deep))).is_ok();
+        assert_eq!([48, 49].map(nested), [true, false]);
+        let quoted = |long: usize| parse(&format!("'{}'", "x".repeat(long - 2))).is_ok();
+        assert_eq!([24_576, 24_577].map(quoted), [true, false]);
+        assert!(parse(&format!("a('{}')", "(".repeat(100))).is_ok(), "what is quoted is no nesting");
+        assert!(parse(&format!("a({})", vec!["b(c()[0])"; 100].join(","))).is_ok(), "nor is one call beside another");
     }
 }

@@ -352,3 +352,39 @@ fn a_worker_asks_for_flows_and_grants_once_a_few_packets_came() {
     let ended = |n| Offer { ended: n == 7, ..first(RST) };
     assert_eq!(eight(&ended, None), ["take"], "what the kernel carried has ended");
 }
+
+/// Nobody asks: what was carried is in records and counters by itself, and what is over goes.
+#[test]
+fn the_keeper_reads_by_itself() {
+    let Some((keeper, now)) = keeper() else { return };
+    let [there, _] = open(&keeper, now);
+    let (cache, flows) = (Arc::clone(&keeper.cache), Arc::clone(&keeper.flows));
+    let (tally, count) = (Arc::clone(&keeper.tally), Arc::clone(&keeper.count));
+    let flow = decided(&there, now);
+    let (requests, taken) = bounded(REQUESTS);
+    let thread = std::thread::spawn(move || keeper.serve(&taken));
+    let eventually = |what: &str, holds: &dyn Fn() -> bool| {
+        let began = std::time::Instant::now();
+        while !holds() {
+            assert!(began.elapsed() < Duration::from_secs(20), "{what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let key = there.key();
+    requests.send(Request::Take(there, flow)).unwrap();
+    eventually("it is handed over", &|| cache.find(&key).is_some());
+    let carried = cache.find(&key).unwrap();
+    cache.put(&key, &Flow { slot: 0, packets: 3, bytes: 300, last: now + 5, ..carried }).unwrap();
+    eventually("it is counted", &|| tally.port(PortId(A.0)).rx_packets() == 3);
+    eventually("it carries", &|| count.load(Ordering::Relaxed) == 1);
+    let traffic = Traffic { packets: 1, bytes: 40 };
+    let passing = Passing { traffic, signal: Signal::from_flags(RST), ttl: 64, at: Timestamp(now + 6) };
+    for (nic, direction) in [(A, Direction::Outbound), (B, Direction::Inbound)] {
+        flows.records.follow(nic, direction, there.leg.sent(), passing, &FlowTerms::default());
+    }
+    eventually("what is over goes", &|| cache.find(&key).is_none());
+    let epoch = cache.epoch();
+    requests.send(Request::Stop).unwrap();
+    thread.join().unwrap();
+    assert!(cache.epoch() > epoch, "without its keeper nothing is carried");
+}
