@@ -280,7 +280,7 @@ def ends_well(run, fault, limit, reached):
 def reach(tests, jobs):
     """Runs all without a fault: how long each takes, and the numbers of the faults on lines that it reaches.
 
-    First are those that reach few faults in little time: they are about these faults.
+    First are those that reach few faults in little time: they are about these faults. See `alike`, too.
     """
     durations, reached = {}, {}
 
@@ -314,7 +314,7 @@ def left(faults, tests, kind, jobs, most=None):
 
     def attempt(number):
         fault, began = faults[number], time.monotonic()
-        reaching = [run for run in reached if number in reached[run]]
+        reaching = sorted((run for run in reached if number in reached[run]), key=lambda run: -alike(run.name, fault.file))
         by = next((run for run in reaching[:most] if fails_twice(run, number, durations[run] * 5 + 30)), None)
         if by is None:
             survivors[number] = fault
@@ -325,6 +325,12 @@ def left(faults, tests, kind, jobs, most=None):
     together(jobs, attempt, faults)
     print(f"{kind}: caught {len(faults) - len(survivors)} of {len(faults)}", flush=True)
     return {number: survivors[number] for number in sorted(survivors)}
+
+
+def alike(name, file):
+    """How many words the name of a run shares with a file's path: such tests are about it."""
+    words = [{word.removesuffix("s") for word in re.split(r"[^a-z]+", text.removesuffix(".rs"))} for text in (name, file)]
+    return len(words[0] & words[1] - {""})
 
 
 def without_failing(run):

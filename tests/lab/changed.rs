@@ -1,6 +1,7 @@
 //! What `vnet apply` does to what stands, and that a change that fails does nothing.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 
 use vnet::sys::netns;
@@ -229,4 +230,27 @@ fn packets_for_an_interface_that_is_off_are_dropped_and_counted_until_it_is_on()
             dropped() == before
         });
     }
+}
+
+/// What cannot be set up after the tables have changed is said, and the change stands.
+#[test]
+fn a_change_says_which_of_a_clouds_pages_cannot_be_served() {
+    let cloud = |run: &str| {
+        format!(
+            "virtualNetworks:
+  - {{name: v, location: westeurope, addressSpace: [10.1.0.0/16], subnets: [{{name: s, addressPrefix: 10.1.1.0/24}}]}}
+privateClouds: [{{name: sddc, networkBlock: 10.175.0.0/22{run}}}]
+virtualMachines: [{{name: a, networkInterfaces: [{{subnet: v/s}}]}}]
+"
+        )
+    };
+    let Some(lab) = Lab::up(&cloud(", run: [sleep, '1000']")) else { return };
+    let taken = lab.inside("sddc", || TcpListener::bind("0.0.0.0:443").unwrap());
+    let output = lab.apply(&cloud(""));
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("cannot answer for the managers of private cloud sddc"), "{said}");
+    drop(taken);
+    let output = lab.apply(&cloud(", internet: Disabled"));
+    assert_eq!(output.status.code(), Some(0), "it is tried with each change: {}", stderr(&output));
 }

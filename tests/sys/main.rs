@@ -6,6 +6,7 @@ mod filters;
 mod flows;
 mod namespaces;
 mod pings;
+mod ports;
 mod processes;
 mod sandboxes;
 mod tuns;

@@ -52,3 +52,42 @@ fn translated(flow: Flow, namespace: &Netns) -> Option<Flow> {
     let answers = namespace.run(|| conntrack::answers(&asked)).and_then(|answers| answers).ok()??;
     Some(Flow { protocol, src: answers.src, dst: answers.dst }.answer())
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::lab::tests::Place;
+
+    fn flow(src: ([u8; 4], u16), dst: ([u8; 4], u16)) -> Flow {
+        Flow::tcp((src.0.into(), src.1), (dst.0.into(), dst.1))
+    }
+
+    const CLIENT: ([u8; 4], u16) = ([10, 1, 1, 4], 4000);
+    const ASKED: ([u8; 4], u16) = ([10, 1, 1, 5], 80);
+    const BEYOND: ([u8; 4], u16) = ([10, 1, 1, 9], 8080);
+
+    /// What a guest made of a flow, by what it tracks (nothing here), by the same source, or by the same port.
+    #[test]
+    fn a_flow_has_other_names_where_its_source_stays_or_once_it_was_refused_its_port() {
+        let Some(place) = Place::new() else { return };
+        let sent = flow(CLIENT, ASKED);
+        let moved = flow(CLIENT, BEYOND);
+        let hidden = flow(([10, 1, 1, 6], CLIENT.1), BEYOND);
+        let found = |refused, saw: &[Flow]| {
+            let saw: Vec<_> = saw.iter().map(|flow| ("fw", *flow, [64, 63])).collect();
+            names(sent, refused, &Seen::told(&saw), &[("fw".to_owned(), place.namespace.try_clone().unwrap())])
+        };
+        for refused in [false, true] {
+            assert_eq!(found(refused, &[sent]), [sent]);
+            assert_eq!(found(refused, &[sent, moved]), [sent, moved], "its destination alone was translated");
+            assert_eq!(found(refused, &[hidden]), [sent], "it never came to this machine");
+        }
+        assert_eq!(found(false, &[sent, hidden]), [sent], "others may use the port, too");
+        assert_eq!(found(true, &[sent, hidden]), [sent, hidden]);
+        let other_port = flow(([10, 1, 1, 6], 4001), BEYOND);
+        assert_eq!(found(true, &[sent, other_port, sent.answer()]), [sent], "nor is its answer another name");
+        let datagram = Flow::udp(hidden.src, hidden.dst);
+        assert_eq!(found(true, &[sent, datagram]), [sent]);
+    }
+}
