@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use vnet::bgp::topology::{converge, gateway_peers, nodes, peer_rows, refused_rows};
+use vnet::bgp::topology::{advertised_rows, converge, gateway_peers, learned_rows, nodes, peer_rows, refused_rows};
 use vnet::compile::compile;
 use vnet::model::Learned;
 use vnet::{analysis, config};
@@ -172,4 +172,22 @@ fn a_router_originates_each_prefix_once() {
             assert_eq!(prefixes.len(), node.routes.len(), "{name}: {} has {:?}", node.name, node.routes);
         }
     }
+}
+
+/// Routes are listed in order, whichever of a router's peers has them.
+#[test]
+fn routes_of_a_router_are_listed_in_order() {
+    let text = include_str!("../../config/branch-to-branch.yaml");
+    let network = config::load(text, "branch-to-branch.yaml").unwrap().network;
+    let converged = converge(&network, Instant::now());
+    let mut several = [0; 2];
+    for (node, speaker) in converged.nodes() {
+        let lists = [learned_rows(node, speaker), advertised_rows(node, speaker, None)];
+        for (several, rows) in several.iter_mut().zip(&lists) {
+            assert!(rows.is_sorted(), "{rows:#?}");
+            let peers: BTreeSet<_> = rows.iter().map(|row| row.source_peer).collect();
+            *several += usize::from(peers.len() > 1);
+        }
+    }
+    assert!(several.iter().all(|nodes| *nodes > 1), "{several:?} nodes have routes of several peers");
 }

@@ -269,6 +269,26 @@ fn er_02_a_silent_customer_is_told_what_its_link_leads_to() {
     assert_eq!((routers.tell_silent(Vec::new()), metrics()), (vec![], vec![]), "nothing is left behind");
 }
 
+/// ER-01: a circuit's sessions are the fabric's own. They are listed with those of routers that run, all or a gateway's.
+#[test]
+fn er_01_sessions_with_a_circuits_edge_are_listed_without_a_router() {
+    let network = network(CIRCUIT);
+    let tuns = network.attachments().iter().map(|_| guest().0).collect();
+    let engine = Arc::new(Engine::start(network, tuns, Learned::default()).unwrap());
+    let routers = Routers::new(engine, Arc::default());
+    for node in [None, Some("er"), Some("ER")] {
+        let rows = routers.peers(node).unwrap();
+        assert_eq!(
+            rows.iter().map(|row| (row.node.as_str(), row.asn)).collect::<Vec<_>>(),
+            [("er", 12076); 2],
+            "{node:?}"
+        );
+    }
+    assert!(routers.peers(Some("gw")).is_err(), "nobody of that name speaks BGP");
+    let learned = routers.learned(Some("er")).unwrap();
+    assert!(learned.iter().any(|row| row.network == net("192.168.1.0/24")), "{learned:?}");
+}
+
 /// A client's own kernel has what its gateway learns by BGP, beside what its profile has.
 #[test]
 fn vpn_44_a_client_is_told_what_its_gateway_has_learned() {

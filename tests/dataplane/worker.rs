@@ -541,3 +541,19 @@ fn lb_25_a_reset_that_cannot_be_sent_is_a_drop() {
         bench.assert_counters_add_up();
     }
 }
+
+/// A route that came since then leads the reset for the client nowhere: the same drop as of any packet there.
+#[test]
+fn lb_25_a_reset_that_a_route_drops_is_counted() {
+    let mut bench = balanced();
+    let table = "routeTables: [{name: t, routes: [{name: no, addressPrefix: 10.1.0.4/32, nextHopType: None}]}]";
+    let routed = BALANCED
+        .replace("{name: s, addressPrefix: 10.1.0.0/24}", "{name: s, addressPrefix: 10.1.0.0/24, routeTable: t}");
+    let network = config::load(&format!("{routed}{table}\n"), "balanced.yaml").unwrap().network;
+    bench.tables.snapshot.store(compile(&network, &Learned::default(), 3).snapshot);
+    let dropped = |bench: &Bench| [A, B].map(|port| bench.tally.port(port).drops(DropReason::NextHopNone));
+    bench.forwarder.reset_idle(after(260), usize::MAX);
+    let sent = [&bench.a, &bench.b].map(|device| device.outgoing.lock().unwrap().len());
+    assert_eq!((sent, dropped(&bench).iter().sum::<u64>()), ([1, 3], 1), "its backend gets one");
+    bench.assert_counters_add_up();
+}

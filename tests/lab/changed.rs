@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Command;
 
 use vnet::sys::netns;
 
@@ -127,7 +128,7 @@ fn a_change_that_fails_half_way_leaves_every_table_as_it_was() {
 fn a_file_is_read_again_on_sighup_and_a_bad_one_changes_nothing() {
     let Some(lab) = Lab::up(EVERYTHING) else { return };
     let pid = lab.data(&["status"])["pid"].to_string();
-    let read_again = || assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    let read_again = || assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
     let happened = |what: &str| stdout(&lab.vnet(&["events"])).contains(what);
     lab.write(&EVERYTHING.replace("addresses: [198.51.100.7, 198.51.100.8]", "addresses: [198.51.100.9]"));
     read_again();
@@ -235,22 +236,35 @@ fn packets_for_an_interface_that_is_off_are_dropped_and_counted_until_it_is_on()
 /// What cannot be set up after the tables have changed is said, and the change stands.
 #[test]
 fn a_change_says_which_of_a_clouds_pages_cannot_be_served() {
-    let cloud = |run: &str| {
+    let cloud = |run: &str, machines: &[&str]| {
+        let machine = |name: &&str| format!("  - {{name: {name}, networkInterfaces: [{{subnet: v/s}}]}}\n");
+        let machines: String = machines.iter().map(machine).collect();
         format!(
             "virtualNetworks:
   - {{name: v, location: westeurope, addressSpace: [10.1.0.0/16], subnets: [{{name: s, addressPrefix: 10.1.1.0/24}}]}}
 privateClouds: [{{name: sddc, networkBlock: 10.175.0.0/22{run}}}]
-virtualMachines: [{{name: a, networkInterfaces: [{{subnet: v/s}}]}}]
-"
+virtualMachines:
+{machines}"
         )
     };
-    let Some(lab) = Lab::up(&cloud(", run: [sleep, '1000']")) else { return };
+    let Some(lab) = Lab::up(&cloud(", run: [sleep, '1000']", &["a"])) else { return };
     let taken = lab.inside("sddc", || TcpListener::bind("0.0.0.0:443").unwrap());
-    let output = lab.apply(&cloud(""));
+    let output = lab.apply(&cloud("", &["a"]));
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("cannot answer for the managers of private cloud sddc"), "{said}");
+    let why = "cannot answer for the managers of private cloud sddc";
+    assert!(said.contains(why), "{said}");
+    // The same of a file that is read again: there is nobody to tell, so it is logged.
+    let log = || fs::read_to_string(format!("/run/vnet/{}/daemon.log", lab.name)).unwrap();
+    assert!(!log().contains(why), "{}", log());
+    lab.write(&cloud("", &["a", "b"]));
+    let pid = lab.data(&["status"])["pid"].to_string();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    eventually("it is logged", || {
+        crate::lab::saw(log());
+        log().contains("SIGHUP: 2 changes") && log().contains(why)
+    });
     drop(taken);
-    let output = lab.apply(&cloud(", internet: Disabled"));
+    let output = lab.apply(&cloud("", &["a", "b", "c"]));
     assert_eq!(output.status.code(), Some(0), "it is tried with each change: {}", stderr(&output));
 }
