@@ -238,6 +238,15 @@ fn other_commands_show_a_files_mistakes_on_stderr() {
 }
 
 #[test]
+fn other_commands_show_a_files_doubts_on_stderr_and_answer() {
+    for line in ["routes a/s -t FILE", "graph -t FILE", "bgp learned -t FILE"] {
+        let answer = about(DOUBTFUL, line);
+        assert_eq!(answer.code, 0, "{line}: {}", answer.stderr);
+        assert!(answer.stderr.contains("warning") && !answer.stdout.contains("warning"), "{line}: {}", answer.stderr);
+    }
+}
+
+#[test]
 fn a_missing_file_is_named() {
     for line in
         ["validate nowhere.yaml", "routes web -t nowhere.yaml", "explain a b -t nowhere.yaml", "run nowhere.yaml"]

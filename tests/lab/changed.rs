@@ -268,3 +268,18 @@ virtualMachines:
     let output = lab.apply(&cloud("", &["a", "b", "c"]));
     assert_eq!(output.status.code(), Some(0), "it is tried with each change: {}", stderr(&output));
 }
+
+/// DIAG-08: the daemon looks after the directories of its flow logs by itself.
+#[test]
+fn diag_08_a_directory_of_flow_logs_that_was_removed_is_made_anew() {
+    let topology = "virtualNetworks:
+  - {name: v, location: westeurope, addressSpace: [10.1.0.0/16], subnets: [{name: s, addressPrefix: 10.1.1.0/24}]}
+virtualMachines: [{name: a, networkInterfaces: [{subnet: v/s}]}]
+flowLogs: [{name: net, targetResourceId: virtualNetworks/v, storagePath: logs}]
+";
+    let Some(lab) = Lab::up(topology) else { return };
+    let logs = lab.file.with_file_name("logs");
+    assert!(logs.is_dir());
+    fs::remove_dir_all(&logs).unwrap();
+    eventually("it is there again", || logs.is_dir());
+}

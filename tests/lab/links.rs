@@ -56,7 +56,7 @@ fn a_gateway_that_fails_is_away_for_its_time() {
     assert_eq!((&failed["what"], &failed["seconds"]), (&"gw".into(), &3600.into()), "{failed}");
     assert_eq!(lab.ping("dc", "10.1.1.5"), None);
     fails(&lab, &["gateway", "failover", "gw", "--seconds", "0"]);
-    lab.assert_ping("dc", "10.1.1.5");
+    eventually("it is back", || lab.ping("dc", "10.1.1.5").is_some_and(|answer| answer.arrived));
     eventually("each is told once", || (count(&lab, "GatewayFailover"), count(&lab, "GatewayRestored")) == (2, 1));
     let refused = |arguments: &[&str], why: &str| {
         let output = lab.vnet(arguments);

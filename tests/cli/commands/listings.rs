@@ -26,3 +26,15 @@ fn a_list_of_one_object_has_its_rows_alone() {
         assert_eq!(lines.lines().count(), wanted.len(), "{list}: {lines}");
     }
 }
+
+/// ER-01: what an ExpressRoute gateway has from its circuits is listed with what its routers learn.
+#[test]
+fn er_01_routes_of_circuits_are_listed_with_their_gateway() {
+    for (asked, from_edges) in [("learned", 4), ("learned ER", 4), ("learned vpn", 0), ("learned --refused er", 0)] {
+        let rows = json(&format!("bgp {asked} -t config/branch-to-branch.yaml"));
+        let from_edge = |row: &&serde_json::Value| row["sourcePeer"].as_str().unwrap().starts_with("10.3.129.");
+        let found: Vec<_> = rows.as_array().unwrap().iter().filter(from_edge).collect();
+        assert!(found.iter().all(|row| row["node"] == "er"), "{asked}: {found:?}");
+        assert_eq!(found.len(), from_edges, "{asked}: {rows:#}");
+    }
+}
