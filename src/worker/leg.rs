@@ -312,8 +312,8 @@ pub(super) fn key(port: u32, tuple: &Tuple) -> FlowKey {
 mod tests {
     use super::*;
     use crate::dataplane::{
-        BalancedFlow, Deciders, FibId, Filters, FlowLimits, FlowTerms, IdleReset, MappingSide, Nic, Outbound, Passing,
-        PortPool, Ports, Signal, SubnetId, TcpSegment, VnetId,
+        BalancedFlow, Deciders, FlowLimits, FlowTerms, IdleReset, MappingSide, Nic, Outbound, Passing, PortPool, Ports,
+        Signal, TcpSegment,
     };
     use crate::wire::{Offload, Protocol, build};
 
@@ -393,19 +393,7 @@ mod tests {
 
     /// A NIC with records that end after so many seconds idle.
     fn nic(timeout_secs: u16, mtu: u16) -> Nic {
-        Nic {
-            port: PortId(0),
-            vnet: VnetId(0),
-            subnet: SubnetId::NONE,
-            fib: FibId(0),
-            fib_beside_tcp: FibId(0),
-            forwarding: false,
-            outbound: Filters::default(),
-            inbound: Filters::default(),
-            platform: Filters::default(),
-            mtu,
-            flows: FlowTerms { timeout_secs, ..FlowTerms::default() },
-        }
+        Nic { mtu, flows: FlowTerms { timeout_secs, ..FlowTerms::default() }, ..Nic::at_port(PortId(0)) }
     }
 
     /// A segment as a leg: by a gateway's hop from 10.0.0.4 to 10.1.0.4, which it knows as 192.0.2.1.

@@ -188,6 +188,26 @@ impl Nic {
     }
 }
 
+#[cfg(test)]
+impl Nic {
+    /// For a test: at this port, without any rule.
+    pub(crate) fn at_port(port: PortId) -> Self {
+        Self {
+            port,
+            vnet: VnetId(0),
+            subnet: SubnetId::NONE,
+            fib: FibId(0),
+            fib_beside_tcp: FibId(0),
+            forwarding: false,
+            outbound: Filters::default(),
+            inbound: Filters::default(),
+            platform: Filters::default(),
+            mtu: 1500,
+            flows: FlowTerms::default(),
+        }
+    }
+}
+
 /// The filters of a NIC in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Filters {

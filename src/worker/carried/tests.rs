@@ -6,8 +6,7 @@ use super::super::handover::Handover;
 use super::super::leg::nanos;
 use super::*;
 use crate::dataplane::{
-    Deciders, Direction, FibId, Filters, FlowLimits, FlowTerms, Followed, Nic, NicId, Passing, PortId, Recorder,
-    Signal, SubnetId, Traffic, VnetId,
+    Deciders, Direction, FlowLimits, FlowTerms, Followed, Nic, NicId, Passing, PortId, Recorder, Signal, Traffic,
 };
 use crate::wire::{Offload, Packet, build};
 
@@ -297,7 +296,7 @@ fn readings_and_looks_come_as_often_as_they_are_worth() {
     assert_eq!(keeper.entries.len(), 0);
 }
 
-/// What a worker asks of the keeper for each packet that it hands in: to carry its flow, or to open connections like its own.
+/// A worker asks the keeper to carry a packet's flow, or to let the kernel open connections of the same kind.
 #[test]
 fn a_worker_asks_for_flows_and_grants_once_a_few_packets_came() {
     let Some((keeper, now)) = keeper() else { return };
@@ -310,22 +309,8 @@ fn a_worker_asks_for_flows_and_grants_once_a_few_packets_came() {
         entries: Arc::default(),
         thread: Mutex::default(),
     });
-    let snapshot = {
-        let nic = |n| Nic {
-            port: PortId(n),
-            vnet: VnetId(0),
-            subnet: SubnetId::NONE,
-            fib: FibId(0),
-            fib_beside_tcp: FibId(0),
-            forwarding: false,
-            outbound: Filters::default(),
-            inbound: Filters::default(),
-            platform: Filters::default(),
-            mtu: 1500,
-            flows: FlowTerms::default(),
-        };
-        Snapshot { nics: (0..3).map(nic).collect(), ..Snapshot::default() }
-    };
+    let nics = (0..3).map(|n| Nic::at_port(PortId(n))).collect();
+    let snapshot = Snapshot { nics, ..Snapshot::default() };
     let traced = Traced::new(Timestamp(now), 0, PortId(0), Recorder::new());
     let first = |flags| offer(&keeper, flags, (A, B), PORTS);
     let answer = |flags, dst_port| offer(&keeper, flags, (B, A), [PORTS[1], dst_port]);
@@ -346,14 +331,14 @@ fn a_worker_asks_for_flows_and_grants_once_a_few_packets_came() {
     assert_eq!(eight(&|_| first(ACK), None), ["take"], "after four packets");
     assert_eq!(eight(&|n| first(if n < 3 { ACK } else { RST }), None), [""; 0], "after three none");
     assert_eq!(eight(&|_| first(ACK), wanted), ["copy"]);
-    assert_eq!(eight(&|n| answer(SYN | ACK, 4000 + n), None), ["grant"], "it asks for a kind, whatever the port");
+    assert_eq!(eight(&|n| answer(SYN | ACK, 4000 + n), None), ["grant"], "one grant for all source ports");
     assert_eq!(eight(&|n| answer(SYN | ACK, 4000 + n), wanted), [""; 0], "a capture wants all of them");
     assert_eq!(eight(&|_| first(SYN), None), [""; 0], "a first packet is no answer");
     let ended = |n| Offer { ended: n == 7, ..first(RST) };
     assert_eq!(eight(&ended, None), ["take"], "what the kernel carried has ended");
 }
 
-/// Nobody asks: what was carried is in records and counters by itself, and what is over goes.
+/// Without a request, the keeper adds what was carried to records and counters, and removes entries that are over.
 #[test]
 fn the_keeper_reads_by_itself() {
     let Some((keeper, now)) = keeper() else { return };

@@ -1,4 +1,4 @@
-//! Grants by themselves: two machines of one network whose tables allow all, and the kernel's maps without its program.
+//! Grants between two machines of one network that allows everything. The kernel has the maps; its program does not run.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use ipnet::IpNet;
@@ -7,8 +7,7 @@ use super::super::device::KernelPort;
 use super::super::flow_events::FlowScope;
 use super::*;
 use crate::dataplane::{
-    Deciders, Fib, FibId, Filters, FlowLimits, Followed, Ingress, NextHop, Nic, Owner, PortId, RouteId, Share,
-    Standing, SubnetId, Vnet, VnetId,
+    Deciders, Fib, FlowLimits, Followed, Ingress, NextHop, Nic, Owner, PortId, RouteId, Share, Standing, Vnet, VnetId,
 };
 use crate::sys::clock::monotonic_nanos;
 use crate::wire::{Offload, Packet, build};
@@ -51,19 +50,7 @@ const fn terms(timeout_secs: u16) -> FlowTerms {
 
 /// The client has 10.0.0.4 and packets of 9000 bytes, the server 10.0.0.5 and 1400.
 fn tables(terms: [FlowTerms; 2]) -> Snapshot {
-    let nic = |n: u32, mtu: u16| Nic {
-        port: PortId(n),
-        vnet: VnetId(0),
-        subnet: SubnetId::NONE,
-        fib: FibId(0),
-        fib_beside_tcp: FibId(0),
-        forwarding: false,
-        outbound: Filters::default(),
-        inbound: Filters::default(),
-        platform: Filters::default(),
-        mtu,
-        flows: terms[n as usize],
-    };
+    let nic = |n: u32, mtu: u16| Nic { mtu, flows: terms[n as usize], ..Nic::at_port(PortId(n)) };
     let net = |prefix: &str| prefix.parse::<IpNet>().unwrap();
     let owners = [("10.0.0.4/32", CLIENT), ("10.0.0.5/32", SERVER)];
     let owners = owners.into_iter().map(|(prefix, nic)| (net(prefix), Owner::Nic(nic))).collect();
@@ -163,7 +150,7 @@ fn no_grant_without_the_present_epoch_the_way_that_tables_say_or_both_records() 
     assert!(opener.grant(&answer).is_some());
 }
 
-/// NSG-26: the kernel asks nobody whether there is room for a record.
+/// NSG-26: the kernel opens connections without checking that the flow table has room.
 #[test]
 fn a_grant_needs_room_for_all_connections_that_it_may_open() {
     // As many records as connections may be under way, and those of the first.
@@ -216,7 +203,7 @@ fn a_kind_can_be_withdrawn_by_itself_and_all_at_once() {
     let kind = opener.kind();
     opener.grants.withdraw(&kind, opener.now);
     assert_eq!((opener.cache.find_grant(&key), opener.kinds()), (None, 1));
-    let again = opener.grant(&answer).expect("one that is withdrawn is in nobody's way");
+    let again = opener.grant(&answer).expect("a withdrawn grant does not prevent another");
     opener.grants.withdraw(&kind, opener.now);
     assert_eq!(
         (opener.cache.find_grant(&key), opener.kinds()),
@@ -227,7 +214,7 @@ fn a_kind_can_be_withdrawn_by_itself_and_all_at_once() {
     assert_eq!((opener.cache.find_grant(&key), opener.kinds()), (None, 0));
 }
 
-/// A connection of this kind, from the port, as the program announces it.
+/// A connection from this port, as the program announces it.
 fn opened(opener: &Opener, src_port: u16, at: u64) -> Opened {
     Opened { kind: opener.kind(), at: Timestamp(at), src_port, len: 60, credit: Credit(Arc::clone(&opener.cache)) }
 }
@@ -251,7 +238,7 @@ fn nsg_20_an_opened_connection_has_the_records_that_a_worker_would_have_made() {
     assert_eq!(standings, [Standing::Open; 2]);
 }
 
-/// What listeners heard of a connection from port 4001: begun or ended, and whose.
+/// The events that a listener gets of a connection from port 4001: begun or ended, and at which NIC.
 fn heard(opener: &Opener, scope: FlowScope, before: bool) -> Vec<(&'static str, NicId)> {
     opener.grant(&opener.answer(4000)).unwrap();
     if before {
@@ -276,7 +263,7 @@ fn heard(opener: &Opener, scope: FlowScope, before: bool) -> Vec<(&'static str, 
 }
 
 #[test]
-fn nsg_22_who_follows_hears_of_both_ends_and_a_flow_log_of_those_that_are_logged() {
+fn nsg_22_a_follower_gets_events_of_both_ends_and_a_flow_log_those_of_logged_nics() {
     use FlowScope::{Every, Logged};
     let logged = |nic: NicId| {
         let mut terms = TERMS;
@@ -300,7 +287,7 @@ fn nsg_22_who_follows_hears_of_both_ends_and_a_flow_log_of_those_that_are_logged
     }
 }
 
-/// The other end has no room: then neither has a record, and nobody hears of it.
+/// If the server's NIC has no room, neither end gets a record, and there is no event.
 #[test]
 fn nsg_26_an_opened_connection_has_both_records_or_none() {
     let limits = FlowLimits { per_nic: CREDIT + 1, total: 16 * CREDIT };

@@ -1,4 +1,4 @@
-//! Guests with rules of their own: nobody evaluates them, and a real packet settles the answer.
+//! Guests with packet filter rules of their own. The model does not evaluate them; a real packet decides.
 
 use super::{Explanation, Verdict, ask};
 use vnet::analysis::{LastSeen, PacketResult};
@@ -49,7 +49,7 @@ fn a_packet_that_arrives_makes_void_what_the_model_had_found() {
     assert!(unsettled.fix.is_some());
     let arrived = settled(unsettled.clone(), Verdict::Reachable, None);
     assert_eq!((arrived.cause, arrived.fix, arrived.further.len()), (None, None, 0));
-    // It got past the guest: then what the model found holds.
+    // The guest forwarded the packet, so the model's cause holds.
     let lost = settled(unsettled.clone(), Verdict::Blocked, Some((Some("fw"), true)));
     assert_eq!((&lost.cause, &lost.fix), (&unsettled.cause, &unsettled.fix));
     let nowhere = settled(unsettled.clone(), Verdict::Blocked, Some((None, false)));
@@ -69,7 +69,7 @@ fn a_guest_with_rules_that_kept_the_packet_is_the_cause() {
     );
     assert_eq!(fix.commands[0], "vnet exec fw -- nft list ruleset");
     assert!(kept.further.is_empty());
-    // Another machine kept it: it has no rules, so what became of the packet is all that is known.
+    // The machine that kept the packet has no rules: the cause is only where the packet was lost.
     let other = settled(ask(FILTERED, "web", "db:443"), Verdict::Blocked, Some((Some("db"), false)));
     assert_eq!((other.cause.as_deref(), other.fix), (Some("it was lost"), None));
 }
