@@ -20,6 +20,7 @@ use vnet::daemon::api::protocol::{FlowFilter, FlowRow, InterfaceCounters, Reques
 use vnet::sys::ping::Pinger;
 
 use crate::agreement_topology::{FRONTEND, INTERNET, PORTS, PUBLIC, Random, Topology};
+use crate::lab::sockets::bound;
 use crate::lab::{Lab, NEVER, SOON, eventually, pattern, saw, say};
 
 const SEEDS: u64 = 3;
@@ -150,7 +151,7 @@ impl Side {
     }
 
     fn bind(&self, node: &str, address: SocketAddr) -> UdpSocket {
-        let socket = self.lab.inside(node, || UdpSocket::bind(address)).unwrap();
+        let socket = self.lab.inside(node, || bound(|| UdpSocket::bind(address)));
         socket.set_nonblocking(true).unwrap();
         socket
     }
@@ -221,7 +222,7 @@ impl Side {
 
     /// How many bytes of a connection arrive; None if it does not open.
     fn connect(&self, from: &str, to: &str, (target, port): (SocketAddr, u16), length: usize) -> Option<usize> {
-        let listener = self.lab.inside(to, || TcpListener::bind(any(port))).unwrap();
+        let listener = self.lab.inside(to, || bound(|| TcpListener::bind(any(port))));
         let client = self.lab.inside(from, || TcpStream::connect_timeout(&target, NEVER)).ok()?;
         let (mut server, _) = listener.accept().unwrap();
         server.set_read_timeout(Some(SOON)).unwrap();

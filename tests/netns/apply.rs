@@ -12,6 +12,7 @@ use serde_json::Value;
 use vnet::sys::netlink::Netlink;
 use vnet::sys::process;
 
+use crate::lab::sockets::bound;
 use crate::lab::{Lab, NEVER, SOON, eventually, stderr, stdout, vnet};
 use crate::life::process_of;
 
@@ -31,7 +32,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn open(lab: &Lab, from: &str, to: &str, address: &str, port: u16) -> Option<Self> {
-        let listener = lab.inside(to, || TcpListener::bind((address, port)).unwrap());
+        let listener = lab.inside(to, || bound(|| TcpListener::bind((address, port))));
         let at = listener.local_addr().unwrap();
         let client = lab.inside(from, || TcpStream::connect_timeout(&at, NEVER)).ok()?;
         let (server, _) = listener.accept().unwrap();
@@ -423,7 +424,7 @@ fn two_interfaces_of_one_machine_change_addresses() {
     let Some(lab) = Lab::up(&with("10.1.1.11", "10.1.1.12")) else { return };
     // What comes in at an interface; answers leave by the first, and only with its address (NIC-06).
     let arrives = |address: &str| {
-        let server = lab.inside("both", || UdpSocket::bind((address, 7000)).unwrap());
+        let server = lab.inside("both", || bound(|| UdpSocket::bind((address, 7000))));
         server.set_read_timeout(Some(SOON)).unwrap();
         lab.inside("other", || UdpSocket::bind("10.1.3.20:0").unwrap().send_to(b"?", (address, 7000)).unwrap());
         server.recv(&mut [0]).is_ok()

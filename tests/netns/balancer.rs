@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::lab::sockets::bound;
 use crate::lab::{Lab, SOON, eventually, stdout};
 
 /// Of the probes below.
@@ -99,7 +100,7 @@ struct Server {
 
 impl Server {
     fn start(lab: &Lab, n: usize) -> Self {
-        let web = lab.inside(&format!("b{n}"), || TcpListener::bind((address(n), 8080)).unwrap());
+        let web = lab.inside(&format!("b{n}"), || bound(|| TcpListener::bind((address(n), 8080))));
         web.set_nonblocking(true).unwrap();
         let mut server = Self { alive: None, web };
         server.live(lab, n);
@@ -107,7 +108,7 @@ impl Server {
     }
 
     fn live(&mut self, lab: &Lab, n: usize) {
-        self.alive = Some(lab.inside(&format!("b{n}"), || TcpListener::bind((address(n), 9000)).unwrap()));
+        self.alive = Some(lab.inside(&format!("b{n}"), || bound(|| TcpListener::bind((address(n), 9000)))));
     }
 }
 

@@ -15,8 +15,9 @@ use vnet::sys::sniffer::Sniffer;
 
 use crate::capture_files::captured;
 use crate::gateways::{self, Way};
+use crate::lab::sockets::bound;
 use crate::lab::{Lab, NEVER, SOON, eventually};
-use crate::translated::{TOPOLOGY, WAYS, bound, unspecified};
+use crate::translated::{TOPOLOGY, WAYS, unspecified};
 
 fn up(topology: &str) -> Option<Lab> {
     Lab::up(&format!("emulation: {{device: veth}}\n{topology}"))
@@ -238,7 +239,7 @@ fn lb_41_fab_05_a_capture_has_packets_through_a_gateway_as_they_come() {
 fn lb_01_a_flow_that_takes_over_ports_is_answered_by_the_frontend() {
     let Some(lab) = up(TOPOLOGY) else { return };
     let server = lab.inside("web", || bound(|| UdpSocket::bind("0.0.0.0:8080")));
-    let client = lab.inside("nat", || UdpSocket::bind("0.0.0.0:5005").unwrap());
+    let client = lab.inside("nat", || bound(|| UdpSocket::bind("0.0.0.0:5005")));
     let mut number = 0;
     client.connect("10.60.1.4:8080").unwrap();
     eventually_carried(&lab, "asked itself", |patience| asked(&client, &server, &mut number, patience).is_some());

@@ -18,6 +18,7 @@ use rustix::net::{
 use serde_json::Value;
 use vnet::wire::build;
 
+use crate::lab::sockets::bound;
 use crate::lab::{Lab, SOON, pattern};
 
 const ATTEMPTS: u64 = 1_000_000;
@@ -175,7 +176,7 @@ struct Friend {
 
 impl Friend {
     fn meets(lab: &Lab) -> Self {
-        let listener = lab.inside("server", || TcpListener::bind(server(80)).unwrap());
+        let listener = lab.inside("server", || bound(|| TcpListener::bind(server(80))));
         let client = lab.inside("friend", || TcpStream::connect_timeout(&server(80), SOON).unwrap());
         let (server, _) = listener.accept().unwrap();
         for stream in [&client, &server] {

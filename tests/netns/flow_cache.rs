@@ -12,6 +12,7 @@ use vnet::sys::netlink::Netlink;
 use vnet::sys::process::{ProcessId, Signal};
 
 use crate::capture_files::captured;
+use crate::lab::sockets::bound;
 use crate::lab::{Lab, NEVER, SOON, eventually, stdout};
 
 pub(crate) const A: &str = "10.1.1.4";
@@ -51,7 +52,7 @@ pub(crate) struct Echo {
 impl Echo {
     /// From `a` to `b`; port 0 is any.
     pub(crate) fn new(lab: &Lab, port: u16) -> Self {
-        let bind = |node, address: SocketAddr| lab.inside(node, || UdpSocket::bind(address).unwrap());
+        let bind = |node, address: SocketAddr| lab.inside(node, || bound(|| UdpSocket::bind(address)));
         let (client, server) = (
             bind("a", SocketAddr::new(A.parse().unwrap(), port)),
             bind("b", SocketAddr::new(B.parse().unwrap(), PORT)),
@@ -297,7 +298,7 @@ fn captured_packets_are_in_the_order_in_which_they_came() {
         echo.settle(&lab);
         let before = counted(&lab, "a")[0];
         for port in 6000..6200 {
-            let new = lab.inside("a", || UdpSocket::bind((A, port)).unwrap());
+            let new = lab.inside("a", || bound(|| UdpSocket::bind((A, port))));
             new.send_to(b"new", (B, PORT + 1)).unwrap();
             assert_eq!(echo.exchange(1, SOON), 1);
         }
@@ -426,7 +427,7 @@ fn outcome(device: &str, seed: u64) -> Option<Outcome> {
     let lab = Lab::up(&topology(device, "", ""))?;
     let bind = |node, address: &str, port| {
         let address = SocketAddr::new(address.parse::<IpAddr>().unwrap(), port);
-        let socket = lab.inside(node, || UdpSocket::bind(address).unwrap());
+        let socket = lab.inside(node, || bound(|| UdpSocket::bind(address)));
         socket.set_read_timeout(Some(NEVER)).unwrap();
         socket
     };

@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdout, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::lab::sockets::bound;
 use crate::lab::{Lab, NEVER, SOON, eventually, stdout, vnet};
 use crate::trace::watchers;
 
@@ -155,7 +156,7 @@ fn lb_04_and_pip_01_a_translated_flow_is_shown_once() {
     let Some(lab) = Lab::up(TRANSLATED) else { return };
     let server = lab.inside("backend", || UdpSocket::bind("0.0.0.0:5353").unwrap());
     let ask = |from: u16, at: &str| {
-        let client = lab.inside("client", || UdpSocket::bind(("0.0.0.0", from)).unwrap());
+        let client = lab.inside("client", || bound(|| UdpSocket::bind(("0.0.0.0", from))));
         client.send_to(b"?", at).unwrap();
         server.set_read_timeout(Some(SOON)).unwrap();
         let (_, asker) = server.recv_from(&mut [0; 1]).unwrap();

@@ -21,6 +21,7 @@ use vnet::sys::netns::{self, Netns};
 use vnet::sys::ping::Pinger;
 use vnet::sys::socket::Origin;
 
+use crate::lab::sockets::bound;
 use crate::lab::{Lab, NEVER, SOON, has_program, permitted, unique};
 
 const ROUNDS: u16 = 8;
@@ -348,8 +349,8 @@ fn ip(space: &Netns, words: &str) {
 fn serve(side: usize, done: &AtomicBool) {
     let places = HOSTS.iter().flat_map(|host| PORTS.map(|port| SocketAddr::new(address(side, *host), port)));
     // Connections are made without a program that accepts them.
-    let listeners: Vec<_> = places.clone().map(|place| TcpListener::bind(place).unwrap()).collect();
-    let sockets: Vec<_> = places.map(|place| UdpSocket::bind(place).unwrap()).collect();
+    let listeners: Vec<_> = places.clone().map(|place| bound(|| TcpListener::bind(place))).collect();
+    let sockets: Vec<_> = places.map(|place| bound(|| UdpSocket::bind(place))).collect();
     for socket in &sockets {
         socket.set_nonblocking(true).unwrap();
     }
@@ -407,7 +408,7 @@ impl Probe {
     }
 
     fn is_echoed(&self, limit: Duration) -> bool {
-        let socket = UdpSocket::bind(self.source).unwrap();
+        let socket = bound(|| UdpSocket::bind(self.source));
         socket.connect(self.destination).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let deadline = Instant::now() + limit;

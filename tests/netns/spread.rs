@@ -5,6 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::capture::Capture;
+use crate::lab::sockets::bound;
 use crate::lab::{Lab, SOON, stderr};
 
 const SPREAD: &str = "
@@ -74,8 +75,8 @@ fn round_trip(lab: &Lab, client: &UdpSocket, server: &UdpSocket) -> (String, Str
     (seen(&there, "10.20.0.4", "10.30.0.4"), seen(&back, "10.30.0.4", "10.20.0.4"))
 }
 
-fn bound(lab: &Lab, node: &str, address: SocketAddr) -> UdpSocket {
-    let socket = lab.inside(node, || UdpSocket::bind(address).unwrap());
+fn socket_at(lab: &Lab, node: &str, address: SocketAddr) -> UdpSocket {
+    let socket = lab.inside(node, || bound(|| UdpSocket::bind(address)));
     socket.set_read_timeout(Some(SOON)).unwrap();
     socket
 }
@@ -83,12 +84,12 @@ fn bound(lab: &Lab, node: &str, address: SocketAddr) -> UdpSocket {
 #[test]
 fn rsel_06_flows_take_the_ways_that_explain_tells() {
     let Some(lab) = Lab::up(SPREAD) else { return };
-    let server = bound(&lab, "v2", SERVER.parse().unwrap());
+    let server = socket_at(&lab, "v2", SERVER.parse().unwrap());
     let ways = ways(&lab);
     assert_eq!(ways.len(), 4, "each of two there, each of two back");
     let mut moved = None;
     for (port, there, back) in ways {
-        let client = bound(&lab, "v1", SocketAddr::from(([10, 20, 0, 4], port)));
+        let client = socket_at(&lab, "v1", SocketAddr::from(([10, 20, 0, 4], port)));
         for _ in 0..3 {
             assert_eq!(round_trip(&lab, &client, &server), (there.clone(), back.clone()), "port {port}");
         }

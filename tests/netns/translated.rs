@@ -4,7 +4,7 @@
 //! One idea: a packet socket that also hands out offload headers shows what the kernel believes of each packet; a sum that
 //! is left to the device must be that of the pseudo-header as it is now, any other must be right as it stands.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::thread;
@@ -13,7 +13,8 @@ use rustix::fd::OwnedFd;
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, recv, socket_with};
 use vnet::wire::Offload;
 
-use crate::lab::{Lab, SOON, eventually};
+use crate::lab::sockets::bound;
+use crate::lab::{Lab, SOON};
 
 pub(crate) const TOPOLOGY: &str = "
 internet: {addresses: [198.18.0.1, '2001:db8:ffff::1']}
@@ -129,16 +130,6 @@ impl Capture {
         }
         seen
     }
-}
-
-/// A program that another test just starts has all descriptors of this one for a moment, those of the last round too.
-pub(crate) fn bound<T>(bind: impl Fn() -> io::Result<T>) -> T {
-    let mut socket = None;
-    eventually("the address is free", || {
-        socket = bind().ok();
-        socket.is_some()
-    });
-    socket.unwrap()
 }
 
 /// Bytes in front of the IP header, of which a TUN has none. An Ethernet address may begin as such a header does, but where

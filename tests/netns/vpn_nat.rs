@@ -8,6 +8,7 @@ use std::thread;
 
 use serde_json::Value;
 
+use crate::lab::sockets::bound;
 use crate::lab::{Lab, SOON, eventually, pattern, stderr, stdout};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/vpn-nat.yaml");
@@ -24,7 +25,7 @@ fn up(edit: impl Fn(String) -> String) -> Option<Lab> {
 /// Bytes that arrive over TCP, sent to an address that the receiver does not know as its own.
 fn stream(lab: &Lab, (from, to): (&str, &str), address: &str, length: usize) -> usize {
     let address: SocketAddr = address.parse().unwrap();
-    let listener = lab.inside(to, || TcpListener::bind(("0.0.0.0", address.port())).unwrap());
+    let listener = lab.inside(to, || bound(|| TcpListener::bind(("0.0.0.0", address.port()))));
     let mut client = lab.inside(from, || TcpStream::connect_timeout(&address, SOON).unwrap());
     let (mut server, _) = listener.accept().unwrap();
     server.set_read_timeout(Some(SOON)).unwrap();
@@ -40,7 +41,7 @@ fn stream(lab: &Lab, (from, to): (&str, &str), address: &str, length: usize) -> 
 fn datagram(lab: &Lab, (from, to): (&str, &str), address: &str, length: usize) -> bool {
     let address: SocketAddr = address.parse().unwrap();
     let socket = |node: &str, port| {
-        let socket = lab.inside(node, || UdpSocket::bind(("0.0.0.0", port)).unwrap());
+        let socket = lab.inside(node, || bound(|| UdpSocket::bind(("0.0.0.0", port))));
         socket.set_read_timeout(Some(SOON)).unwrap();
         socket
     };
@@ -145,7 +146,7 @@ fn vpn_15_a_rule_for_some_ports() {
     };
     let Some(lab) = up(with_ports) else { return };
     for (own, outside) in [("10.0.1.10:5003", "172.30.9.9:6003"), ("10.0.1.11:5009", "172.30.9.9:7009")] {
-        let listener = lab.inside("branch1", || TcpListener::bind(own).unwrap());
+        let listener = lab.inside("branch1", || bound(|| TcpListener::bind(own)));
         let mut client = lab.inside("app", || TcpStream::connect_timeout(&outside.parse().unwrap(), SOON).unwrap());
         let (mut server, _) = listener.accept().unwrap();
         client.write_all(b"there").unwrap();
@@ -160,7 +161,7 @@ fn vpn_15_a_rule_for_some_ports() {
     let server = lab.inside("app", || UdpSocket::bind("0.0.0.0:5100").unwrap());
     server.set_read_timeout(Some(SOON)).unwrap();
     let from = |own: &str| {
-        let client = lab.inside("branch1", || UdpSocket::bind(own).unwrap());
+        let client = lab.inside("branch1", || bound(|| UdpSocket::bind(own)));
         client.set_read_timeout(Some(SOON)).unwrap();
         client.send_to(&pattern(4000), "172.30.1.4:5100").unwrap();
         let mut buffer = vec![0; 8000];

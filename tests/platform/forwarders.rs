@@ -5,6 +5,7 @@ use std::thread;
 
 use vnet::model::RecordType::A;
 
+use super::sockets::bound;
 use super::*;
 
 const FIRST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
@@ -20,7 +21,7 @@ fn answer_to(question: &[u8], code: u8, truncated: bool) -> Vec<u8> {
 
 /// A forwarder's socket, and the next question that comes to it.
 fn forwarder(address: Ipv4Addr) -> UdpSocket {
-    let socket = UdpSocket::bind((address, 53)).unwrap();
+    let socket = bound(|| UdpSocket::bind((address, 53)));
     socket.set_read_timeout(Some(SOON)).unwrap();
     socket
 }
@@ -81,7 +82,7 @@ fn a_connection_gets_a_whole_answer() {
         let udp = forwarder(FIRST);
         let asked = question("www.example.org", A);
         for (whole, code) in [(true, 3), (false, 0)] {
-            let tcp = whole.then(|| TcpListener::bind((FIRST, 53)).unwrap());
+            let tcp = whole.then(|| bound(|| TcpListener::bind((FIRST, 53))));
             let answer = thread::scope(|scope| {
                 scope.spawn(|| {
                     let (passed_on, from) = heard(&udp);

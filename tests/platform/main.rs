@@ -6,6 +6,8 @@ mod forwarders;
 mod managers;
 mod messages;
 mod services;
+#[path = "../support/sockets.rs"]
+mod sockets;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,8 @@
 //! A lab under test: brought up by the built binary, watched with ordinary sockets, gone with its value.
 
+#[path = "sockets.rs"]
+pub(crate) mod sockets;
+
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::fs;
@@ -19,6 +22,7 @@ use vnet::sys::ping::{Answer, Pinger};
 use vnet::sys::process::{ProcessId, Signal};
 
 use crate::capture::Capture;
+use sockets::bound;
 
 /// How long something that must happen may take on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -247,7 +251,7 @@ impl Lab {
     /// Bytes sent over TCP from one node to another, as they arrived; None if no connection opens.
     pub(crate) fn tcp(&self, from: &str, to: &str, address: &str, port: u16, length: usize) -> Option<usize> {
         let address: IpAddr = address.parse().unwrap();
-        let listener = self.inside(to, || TcpListener::bind((address, port)).unwrap());
+        let listener = self.inside(to, || bound(|| TcpListener::bind((address, port))));
         let at = listener.local_addr().unwrap();
         let limit = if length == 0 { NEVER } else { SOON };
         let client = self.inside(from, || TcpStream::connect_timeout(&at, limit)).ok()?;

@@ -11,6 +11,7 @@ use vnet::sys::sniffer::Sniffer;
 use vnet::sys::socket::{self, Origin};
 use vnet::sys::veth;
 
+use super::sockets::bound;
 use super::{inside, run};
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -23,8 +24,8 @@ fn loopback_up() {
 
 /// A datagram from one local port to another.
 fn exchange(from: u16, to: u16) {
-    let receiver = UdpSocket::bind((LOCAL, to)).unwrap();
-    UdpSocket::bind((LOCAL, from)).unwrap().send_to(b"hello", (LOCAL, to)).unwrap();
+    let receiver = bound(|| UdpSocket::bind((LOCAL, to)));
+    bound(|| UdpSocket::bind((LOCAL, from))).send_to(b"hello", (LOCAL, to)).unwrap();
     assert_eq!(receiver.recv(&mut [0; 10]).unwrap(), 5);
 }
 

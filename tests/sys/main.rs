@@ -9,6 +9,8 @@ mod pings;
 mod ports;
 mod processes;
 mod sandboxes;
+#[path = "../support/sockets.rs"]
+mod sockets;
 mod tuns;
 
 use std::process::Command;

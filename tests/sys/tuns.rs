@@ -8,6 +8,7 @@ use vnet::sys::socket::Origin;
 use vnet::sys::tun::{Framing, OffloadSupport, Tun};
 use vnet::wire::build;
 
+use super::sockets::bound;
 use super::{inside, ip, run};
 
 /// Makes the device usable, with an address of its own.
@@ -20,7 +21,7 @@ fn begin(name: &str) {
 
 /// Sends a datagram into the device; returns the queue that it came to, and its bytes from the IP header on.
 fn sent(tun: &Tun, header: usize, (from, to): (u16, u16)) -> (usize, Vec<u8>) {
-    UdpSocket::bind(("10.0.0.1", from)).unwrap().send_to(b"hello", ("10.0.0.9", to)).unwrap();
+    bound(|| UdpSocket::bind(("10.0.0.1", from))).send_to(b"hello", ("10.0.0.9", to)).unwrap();
     let mut frame = [0; 2000];
     let arrived = tun.queues.iter().enumerate().find_map(|(at, queue)| {
         // The kernel says things of its own, over IPv6.
@@ -92,7 +93,7 @@ fn queues_of(tun: &Tun, send: impl FnOnce()) -> Vec<usize> {
 
 fn datagram(from: &str, to: &str, length: usize) -> impl FnOnce() {
     let (from, to): (SocketAddr, SocketAddr) = (from.parse().unwrap(), to.parse().unwrap());
-    move || assert_eq!(UdpSocket::bind(from).unwrap().send_to(&vec![7; length], to).unwrap(), length)
+    move || assert_eq!(bound(|| UdpSocket::bind(from)).send_to(&vec![7; length], to).unwrap(), length)
 }
 
 /// Begins a connection that nobody accepts.
