@@ -74,6 +74,8 @@ impl FlowLogReport {
 
 #[derive(Debug)]
 enum Order {
+    /// Writes what is pending.
+    Cut,
     /// Uses what is published now, with the storage path of each flow log.
     Apply(Vec<PathBuf>, Sender<()>),
     /// Another thread goes on with what this one has.
@@ -118,6 +120,8 @@ impl FlowLogger {
     /// Uses what is published now; `storage` has the directory of each flow log of that network, in its order; those of
     /// enabled logs are there. Once it returns, flows that begin are logged.
     pub fn apply(&self, storage: Vec<PathBuf>) {
+        // Another thread may not write where this one may. Fails only where it has ended.
+        let _ = self.orders.send(Order::Cut);
         self.write_in(&storage);
         let (done, applied) = bounded(1);
         if self.orders.send(Order::Apply(storage, done)).is_ok() {
@@ -206,8 +210,8 @@ impl Keeper {
             };
             self.take();
             match order {
+                Some(Order::Cut) => self.cut(),
                 Some(Order::Apply(storage, done)) => {
-                    self.cut();
                     self.change(storage);
                     // The caller may have stopped waiting.
                     let _ = done.send(());

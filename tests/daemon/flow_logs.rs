@@ -36,14 +36,40 @@ fn diag_08_a_log_goes_on_after_its_directory_was_removed() {
     lab.logger.stop();
 }
 
-/// What is pending when the daemon ends is written.
+/// A flow that began before a change belongs where the log was kept then.
+#[test]
+fn diag_08_what_is_pending_is_written_where_it_was_before_a_change() {
+    let lab = Lab::start();
+    let [before, after] = ["before", "after"].map(|name| lab.directory.path().join(name));
+    for storage in [&before, &after] {
+        fs::create_dir(storage).unwrap();
+        lab.logger.apply(vec![storage.clone()]);
+        assert!(storage.read_dir().unwrap().next().is_none());
+        if storage == &before {
+            lab.exchange(1000, b"logged");
+        }
+    }
+    lab.logger.stop();
+    let is_empty = [before, after].map(|storage| storage.read_dir().unwrap().next().is_none());
+    assert_eq!(is_empty, [false, true]);
+    let Response::Status(status) = lab.ask(&Request::Status) else { panic!("no status") };
+    assert_eq!(status.flow_events_lost, 0);
+}
+
+/// What is pending when the daemon ends is written, whether it was asked to end or not.
 #[test]
 fn diag_08_the_end_loses_no_record() {
-    let lab = Lab::start();
-    let storage = lab.directory.path().join("logs");
-    fs::create_dir(&storage).unwrap();
-    lab.logger.apply(vec![storage.clone()]);
-    lab.exchange(1000, b"logged");
-    lab.logger.stop();
-    assert!(storage.read_dir().unwrap().next().is_some());
+    for asked in [true, false] {
+        let lab = Lab::start();
+        let storage = lab.directory.path().join("logs");
+        fs::create_dir(&storage).unwrap();
+        lab.logger.apply(vec![storage.clone()]);
+        lab.exchange(1000, b"logged");
+        if asked {
+            lab.logger.stop();
+        } else {
+            drop(lab.logger);
+        }
+        assert!(storage.read_dir().unwrap().next().is_some());
+    }
 }

@@ -1,6 +1,6 @@
 //! One worker's forwarding with devices in memory: what is counted where, and how failures of a device show.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,11 +9,13 @@ use arc_swap::ArcSwap;
 use vnet::compile::compile;
 use vnet::config;
 use vnet::dataplane::{
-    Direction, DropReason, FlowEvent, FlowLimits, Flows, NicId, PortId, RuleId, Snapshot, Timestamp,
+    Direction, DropReason, FlowEvent, FlowLimits, Flows, NicId, Pattern, PortId, RuleId, Snapshot, Timestamp,
 };
 use vnet::model::Learned;
 use vnet::wire::{Offload, Packet, build};
-use vnet::worker::{Batch, Device, FlowEvents, FlowScope, Forwarder, Received, RecvError, SendError, Tables, Tally};
+use vnet::worker::{
+    Batch, Device, FlowEvents, FlowScope, Forwarder, Received, RecvError, SendError, Tables, Tally, Watch,
+};
 
 pub(crate) const A: PortId = PortId(0);
 pub(crate) const B: PortId = PortId(1);
@@ -514,8 +516,11 @@ fn lb_25_both_ends_of_an_idle_connection_get_a_reset_and_the_counters_add_up() {
 
     bench.forwarder.reset_idle(after(239), usize::MAX);
     assert_eq!(sent(&bench), [1, 2], "not yet");
+    let watch = Watch::new(Arc::clone(&bench.tables.taps), Pattern::All(Vec::new()));
     bench.forwarder.reset_idle(after(260), usize::MAX);
     assert_eq!((sent(&bench), counted(&bench)), ([2, 3], ((5, 200), [(2, 80), (3, 120)])));
+    let seen: BTreeSet<_> = watch.records().map(|traced| traced.leg.packet().unwrap().to_string()).collect();
+    assert_eq!(seen.len(), 2, "a trace shows both: {seen:?}");
     for (device, src, dst) in [(&bench.a, frontend, client), (&bench.b, client, backend)] {
         let mut reset = device.outgoing.lock().unwrap().last().unwrap()[Offload::LEN..].to_vec();
         assert_eq!((&reset[24..28], reset[33]), (&[0, 0, 0, 1][..], 0x04), "RST, and the number that it expects");

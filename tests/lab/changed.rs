@@ -9,7 +9,7 @@ use vnet::sys::netns;
 
 use crate::EVERYTHING;
 use crate::kernel::{says, setting, tables};
-use crate::lab::{Lab, eventually, stderr, stdout};
+use crate::lab::{Lab, eventually, saw, stderr, stdout};
 use crate::made::assert_tables;
 
 /// Other addresses, routes and settings on what stays; machines that come, go, stop and start.
@@ -90,6 +90,26 @@ fn what_stays_is_set_up_anew_and_a_change_back_restores_all() {
         assert!(!says(&lab, "nva", "nft list ruleset").contains("masquerade"));
         assert_eq!(fs::metadata(format!("/run/netns/{}-nva", lab.name)).unwrap().ino_of(), namespace.ino_of());
         assert!(!Path::new(&format!("/run/netns/{}-off", lab.name)).exists());
+    }
+}
+
+/// What a change opens and another no longer needs is closed.
+#[test]
+fn changes_there_and_back_leave_the_daemon_the_descriptors_that_it_had() {
+    for device in ["veth", "tun"] {
+        let of = |text: &str| format!("emulation: {{device: {device}}}\n{text}");
+        let Some(lab) = Lab::up(&of(EVERYTHING)) else { return };
+        let descriptors = format!("/proc/{}/fd", lab.data(&["status"])["pid"]);
+        let open = || fs::read_dir(&descriptors).unwrap().count();
+        let there_and_back = || [&otherwise(), EVERYTHING].map(|text| lab.apply(&of(text)));
+        there_and_back();
+        let before = open();
+        (0..3).for_each(|_| drop(there_and_back()));
+        eventually("what was opened is closed", || {
+            let now = open();
+            saw(format!("{now} where there were {before}"));
+            now <= before
+        });
     }
 }
 

@@ -264,6 +264,7 @@ fn what_a_change_costs_is_counted() {
         "{from: cl, to: web, packetsOnly: true, during: {apply: broken.yaml, loss: 1000, for: 500ms}}",
         "{from: cl, to: web, during: apply broken.yaml}",
         "{from: cl, to: 10.0.1.4, expect: reachable, after: 10ms}",
+        "{from: cl, to: web, port: 81, packetsOnly: true, during: {apply: kept.yaml, loss: 1000, for: 500ms}}",
     ]) else {
         return;
     };
@@ -274,8 +275,8 @@ fn what_a_change_costs_is_counted() {
         .replace("securityRules:", "flushConnection: true\n    securityRules:");
     beside(&lab, "broken.yaml", &gone);
     let report = report(&test(&lab, &["-o", "json"]));
-    let results: Vec<_> = (0..6).map(|index| report["tests"][index]["passed"].as_bool().unwrap()).collect();
-    assert_eq!(results, [true, true, false, true, false, true], "{report:#}");
+    let results: Vec<_> = (0..7).map(|index| report["tests"][index]["passed"].as_bool().unwrap()).collect();
+    assert_eq!(results, [true, true, false, true, false, true, false], "{report:#}");
     let problem = |index: usize| report["tests"][index]["problems"][0]["text"].as_str().unwrap().to_owned();
     assert!(problem(2).contains("expected 0 packets lost at most, but the lab says "), "{}", problem(2));
     assert!(
@@ -283,6 +284,7 @@ fn what_a_change_costs_is_counted() {
         "{}",
         problem(4)
     );
+    assert!(problem(6).contains("no answer even before the change"), "{}", problem(6));
     let seen = report["tests"][3]["packets"]["answer"].as_str().unwrap();
     let lost: u32 = seen.split(' ').next().unwrap().parse().unwrap();
     assert!(lost > 0, "pings were lost while they were denied: {seen}");

@@ -8,6 +8,9 @@ use vnet::platform::{Managers, Page};
 
 use super::*;
 
+/// How long a slow client has, as src/platform/managers.rs has it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Addresses that are free as they are taken.
 fn free() -> SocketAddrV4 {
     let SocketAddr::V4(at) = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap() else {
@@ -51,7 +54,9 @@ fn avs_04_a_page_names_the_manager_that_it_is() {
         let answer = exchange(connect(vmotion), request);
         assert!(answer.lines().next().unwrap().contains(status) && answer.contains(words), "{answer}");
     }
+    let begun = Instant::now();
     assert_eq!(exchange(connect(vmotion), b"GET / HTTP/1.1\r\n"), "", "half a request");
+    assert!(begun.elapsed() < PATIENCE, "who has said all is not waited for");
     assert_eq!(exchange(connect(vcenter), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").find("vCenter"), None, "it wants TLS");
     let mut slow = connect(vmotion);
     slow.write_all(b"GET / HT").unwrap();

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use vnet::wire::{Fragment, Offload, Packet, ParseError, Protocol, Transport, build};
+use vnet::wire::{Fragment, Offload, Packet, ParseError, Protocol, QuotedEnd, Transport, build};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -115,6 +115,25 @@ fn lengths_must_agree() {
     assert_eq!((udp(false, 12), udp(false, 9), udp(false, 13)), (None, None, malformed));
     assert_eq!((udp(false, 7), udp(true, 7)), (malformed, malformed));
     assert_eq!((udp(false, 0), udp(true, 0)), (malformed, None), "zero: RFC 2675, IPv6 alone");
+}
+
+/// A later fragment has no ports, so none are written over what it has in their place.
+#[test]
+fn a_quoted_later_fragment_keeps_all_behind_its_addresses() {
+    for mut quoted in [fragment_v4(UDP, 1, false, &PAYLOAD), fragment_v6(UDP, 1, false, &PAYLOAD)] {
+        let v6 = quoted[0] >> 4 == 6;
+        if !v6 {
+            mend(&mut quoted);
+        }
+        let mut error = build::icmp_unreachable(b(v6).ip(), &quoted);
+        assert!(error.ends_with(&PAYLOAD));
+        let mut packet = Packet::parse(&mut error, Offload::default()).expect("valid");
+        packet.set_quoted(QuotedEnd::Src, b(v6).ip(), Some(7));
+        assert!(Packet::parse(&mut error, Offload::default()).is_ok(), "its checksum is right");
+        assert!(error.ends_with(&PAYLOAD));
+        let at = error.len() - quoted.len() + if v6 { 8 } else { 12 };
+        assert_eq!(error[at..][..4], build::raw(b(v6).ip(), a(v6).ip(), UDP, b"")[if v6 { 8 } else { 12 }..][..4]);
+    }
 }
 
 /// Routers may quote just eight bytes of transport; less than ports is not enough to tell.

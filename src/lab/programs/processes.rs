@@ -105,3 +105,33 @@ pub(in crate::lab) fn is_of_lab(leader: ProcessId, lab: &str) -> bool {
 pub(in crate::lab) fn place(pid: u32) -> Option<Identity> {
     netns::identity(Path::new(&format!("/proc/{pid}/ns/net")))
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{self, Command};
+
+    use super::*;
+    use crate::lab::tests::Place;
+
+    /// Its namespaces may have gone, and their names.
+    #[test]
+    fn processes_of_a_crashed_lab_without_root_are_found_by_what_they_were_given() {
+        let Some(place) = Place::new() else { return };
+        let [ours, other] = ["gone", "other"].map(|lab| format!("{lab}-{}", process::id()));
+        let sleeper = |lab: &str| Command::new("sleep").arg("1000").env(VARIABLE, lab).spawn().unwrap();
+        let [mut inside, mut others] = [&ours, &other].map(|lab| place.namespace.run(|| sleeper(lab)).unwrap());
+        // What has not left this namespace is the caller's.
+        let mut outside = sleeper(&ours);
+        Residents { lab: Some(&ours), ..Residents::default() }.end().unwrap();
+        let ended = inside.wait().unwrap().signal();
+        let stayed = [&mut others, &mut outside].map(|child| {
+            let stayed = child.try_wait().unwrap().is_none();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            stayed
+        });
+        assert_eq!((ended, stayed), (Some(15), [true, true]));
+    }
+}

@@ -209,6 +209,29 @@ mod tests {
         assert!(told.is_empty() && took >= QUIET && took < LONGEST, "{took:?}");
     }
 
+    /// Whether it waits longer for a machine that looks like this.
+    fn is_waited_for(machine: &mut Machine, waits: u64, ports: &[u16]) -> bool {
+        let before = machine.since;
+        let id = ProcessId { pid: 10, start_time: 5 };
+        let process = Listed { id, parent: 1, group: 1, has_terminal: false, is_busy: false, ticks: 0 };
+        let listening = ports.iter().map(|port| (Transport::Tcp, port.to_string())).collect();
+        machine.note(
+            &[Act { process, command: b"sh".to_vec(), asleep: Some(waits) }],
+            Shown { listening, rules: Vec::new() },
+        );
+        machine.since > before
+    }
+
+    #[test]
+    fn a_loop_is_waited_for_again_once_others_see_a_change() {
+        let Some(place) = Place::new() else { return };
+        let mut machine = Machine::open(&record(vec![node("web", &place.path)]), "web").unwrap();
+        let sleeps = [1, 2, 3, 4].map(|waits| is_waited_for(&mut machine, waits, &[]));
+        assert_eq!(sleeps, [true, true, true, false], "the third sleep makes a loop, which is a change");
+        let opened = [5, 6, 7, 8].map(|waits| is_waited_for(&mut machine, waits, &[80]));
+        assert_eq!(opened, [true, true, true, false], "it may have been waiting for the port");
+    }
+
     #[test]
     fn one_that_is_busy_is_named_when_waiting_is_stopped() {
         let Some(place) = Place::new() else { return };
