@@ -1,9 +1,11 @@
 //! What a listing of flows says of the other end: a translated address, and who refuses the packets.
 
+use std::collections::HashMap;
+
 use vnet::daemon::api::client;
 use vnet::daemon::api::protocol::{FlowFilter, FlowRow, Request, Response};
 
-use crate::{CLIENT, LAB, Lab, SERVER, received};
+use crate::{CLIENT, LAB, Lab, SERVER, network, received};
 
 fn flows(lab: &Lab, filter: FlowFilter) -> Vec<FlowRow> {
     match lab.ask(&Request::Flows { filter, from: None }) {
@@ -37,6 +39,25 @@ fn a_backend_s_flow_has_the_balancer_s_address_beside_its_own() {
     assert_eq!(told(&of(&plain, "server")), ("10.0.2.4".to_owned(), 53, None));
 }
 
+/// PIP-01: the Internet knows an interface by its public address, and no port is changed.
+#[test]
+fn a_flow_with_the_internet_has_the_public_address_of_its_interface() {
+    let public = "publicIPAddresses: [{name: one, sku: Standard, ipAddress: 203.0.113.9}]\n\
+                  internet: {addresses: [198.51.100.7]}\nflowLogs:";
+    let text = LAB
+        .replace("flowLogs:", public)
+        .replace("privateIPAddress: 10.0.1.4}", "privateIPAddress: 10.0.1.4, publicIPAddress: one}");
+    let lab = Lab::start_with(&text);
+    lab.send(CLIENT, ("10.0.1.4:1000", "198.51.100.7:53"), b"outside");
+    lab.settle(1);
+    let row = of(&lab, "client");
+    assert_eq!(row.translated_address, Some("203.0.113.9".parse().unwrap()));
+    assert_eq!((row.source_port, row.translated_port), (1000, Some(1000)));
+    let within = Lab::start_with(&text);
+    within.exchange(1000, b"within");
+    assert_eq!(of(&within, "client").translated_address, None);
+}
+
 /// Where an appliance stands between, the sender's packets have arrived: its row says who refuses them behind that.
 #[test]
 fn a_flow_that_the_other_end_refuses_names_the_rule_there() {
@@ -64,6 +85,23 @@ fn a_flow_that_the_other_end_refuses_names_the_rule_there() {
     }
     let passing = flows(&lab, FlowFilter { port: Some(53), ..FlowFilter::default() });
     assert!(passing.iter().all(|row| row.access == "Allow" && row.denied_at.is_none()), "{passing:?}");
+}
+
+/// What was answered has arrived, whatever is refused later.
+#[test]
+fn a_flow_that_was_answered_is_not_told_as_refused() {
+    let lab = Lab::start();
+    lab.exchange(1000, b"there");
+    lab.send(SERVER, ("10.0.2.4:53", "10.0.1.4:1000"), b"back");
+    assert_eq!(received(&lab.guests[CLIENT]), b"back");
+    let denied = LAB
+        .replace("destinationPortRange: '9'}", "destinationPortRange: '*'}")
+        .replace("  - name: group\n", "  - name: group\n    flushConnection: true\n");
+    lab.engine.publish(lab.engine.prepare(network(&denied)).unwrap(), HashMap::new()).unwrap();
+    lab.send(CLIENT, ("10.0.1.4:1000", "10.0.2.4:53"), b"refused");
+    lab.settle(3);
+    let row = of(&lab, "client");
+    assert_eq!((row.access.as_str(), row.denied_at), ("Allow", None));
 }
 
 const SPARE: usize = 2;

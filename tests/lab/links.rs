@@ -48,6 +48,20 @@ fn a_circuits_link_that_fails_has_no_carrier_and_comes_back() {
     }
 }
 
+/// What a person has removed by hand is there again after a change, whatever that changes.
+#[test]
+fn a_change_mends_the_routes_of_a_circuits_site() {
+    let Some(lab) = Lab::up(EVERYTHING) else { return };
+    let route = "10.1.0.0/16 dev er0 scope link metric 10".to_owned();
+    let has_route = || tables(&lab, "office").contains(&route);
+    assert!(has_route());
+    says(&lab, "office", "ip route del 10.1.0.0/16 dev er0");
+    assert!(!has_route());
+    lab.apply(&EVERYTHING.replace("powerState: stopped, ", ""));
+    eventually("it is there again", has_route);
+    assert_eq!(tables(&lab, "office").len(), 10);
+}
+
 #[test]
 fn a_gateway_that_fails_is_away_for_its_time() {
     let Some(lab) = Lab::up(EVERYTHING) else { return };

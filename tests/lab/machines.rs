@@ -74,8 +74,24 @@ fn rules_of_a_file_are_loaded_replaced_and_removed() {
     assert!(stderr(&failed).contains("web: nft: "), "{}", stderr(&failed));
     assert_eq!(tables(), "table ip own\ntable inet two\n", "the last that worked stays");
     assert_eq!(program(&lab)["failed"], true);
+    let log = fs::read_to_string(format!("/run/vnet/{}/programs/web.nftables.log", lab.name)).unwrap();
+    assert!(
+        log.starts_with("guest.nftables:1:") && !log.contains("/run/vnet"),
+        "it names the text, which is in the file: {log}"
+    );
     lab.apply(&with(""));
     assert_eq!(tables(), "table ip own\n");
+}
+
+/// A rule set may begin by removing all, and means what was its own.
+#[test]
+fn rules_that_flush_all_leave_what_the_file_asks_for_beside_them() {
+    let rules = "nftables: 'flush ruleset; table inet one { }'";
+    for (masquerade, translates) in [("", false), ("masquerade: all, ", true)] {
+        let Some(lab) = Lab::up(&with(&format!("guest: {{{masquerade}{rules}}},"))) else { return };
+        let listed = says(&lab, "web", "nft list ruleset");
+        assert_eq!((listed.contains("table inet one"), listed.contains("masquerade")), (true, translates), "{listed}");
+    }
 }
 
 /// A machine that comes again has a namespace of its own, in which nothing was loaded.

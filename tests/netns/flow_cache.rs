@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use vnet::sys::netlink::Netlink;
+use vnet::sys::netns;
 use vnet::sys::process::{ProcessId, Signal};
 
 use crate::capture_files::captured;
@@ -290,6 +291,18 @@ fn mappings(lab: &Lab) -> usize {
 }
 
 /// Of some flows workers take the packets, of others the kernel sends copies.
+/// No program can enter it any more. Its sockets keep it for a while, but nothing comes to them, by no way.
+#[test]
+fn a_flow_is_carried_no_more_where_the_namespace_of_a_machine_was_deleted() {
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    let echo = Echo::new(&lab, 5000);
+    echo.settle(&lab);
+    netns::unbind(&netns::name_path(&format!("{}-b", lab.name))).unwrap();
+    eventually("nothing arrives", || echo.arrive(1, NEVER) == 0);
+    lab.await_drop("a", "NodeDown");
+    assert_eq!((echo.arrive(100, NEVER), carried(&lab)), (0, 0));
+}
+
 #[test]
 fn captured_packets_are_in_the_order_in_which_they_came() {
     let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };

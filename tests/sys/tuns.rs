@@ -170,6 +170,23 @@ fn a_device_that_was_made_to_stay_is_joined_as_it_is() {
     });
 }
 
+/// By the kernel's method a flow goes to the queue that its answers came from. It stays so where the device is not ours.
+#[test]
+fn a_device_that_was_made_to_stay_keeps_its_way_of_choosing_a_queue() {
+    inside(|_| {
+        run("ip tuntap add dev t0 mode tun multi_queue");
+        let tun = Tun::open("t0", 2, OffloadSupport::Tcp).unwrap();
+        begin("t0");
+        let [own, far] = ["10.0.0.1:2000", "10.0.0.9:53"];
+        let first = queues_of(&tun, datagram(own, far, 100))[0];
+        for queue in [1 - first, first] {
+            let back = build::udp(far.parse().unwrap(), own.parse().unwrap(), b"answer");
+            tun.queues[queue].write(&[&[0; 10], &back[..]].concat()).unwrap();
+            assert_eq!(queues_of(&tun, datagram(own, far, 100)), [queue]);
+        }
+    });
+}
+
 #[test]
 fn a_name_that_another_has_is_refused_with_the_reason() {
     inside(|_| {

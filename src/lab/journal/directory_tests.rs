@@ -4,7 +4,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -179,6 +179,13 @@ fn a_directory_that_is_open_to_others_is_refused() {
     fs::create_dir_all(labs.base.dir.parent().unwrap()).unwrap();
     fs::write(&labs.base.dir, "").unwrap();
     assert!(matches!(labs.lab().claim(), Err(Error::UnsafeDirectory { .. })), "a file");
+    let labs = Labs::new();
+    fs::create_dir_all(&labs.base.dir).unwrap();
+    fs::set_permissions(&labs.base.dir, Permissions::from_mode(0o700)).unwrap();
+    // None but root can give a directory to another user.
+    if chown(&labs.base.dir, Some(process::user() + 1), None).is_ok() {
+        assert!(matches!(labs.lab().claim(), Err(Error::UnsafeDirectory { .. })), "another user's");
+    }
 }
 
 #[test]
