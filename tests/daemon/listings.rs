@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::{self, Command};
 
-use vnet::analysis::Hook;
+use vnet::analysis::{Hook, SnatRow};
 use vnet::daemon::api::protocol::{FlowFilter, Request, Response, Topic};
 use vnet::sys::caps::{self, CapabilitySet};
 use vnet::sys::netns::Netns;
@@ -154,4 +154,32 @@ fn an_explanation_names_guests_with_rules_of_their_own() {
     assert_eq!(met().len(), 1, "the client forwards nothing");
     load(&client, "table ip more { chain out { type filter hook output priority 0; accept; }; }");
     assert_eq!(met().iter().map(|(node, ..)| node.as_str()).collect::<Vec<_>>(), ["client", "server"]);
+}
+
+/// A member of a pool with ports of its own has them whether it uses any or not.
+#[test]
+fn snat_05_ports_are_told_as_allocated_and_as_used() {
+    let outside = "publicIPAddresses: [{name: out, sku: Standard, ipAddress: 203.0.113.9}]\n\
+                   internet: {addresses: [198.51.100.7]}\nvirtualMachines:";
+    let balancer = "loadBalancers:
+  - name: third
+    frontendIPConfigurations: [{name: out, publicIPAddress: out}]
+    backendAddressPools: [{name: pool}]
+    outboundRules: [{name: out, frontendIPConfigurations: [out], backendAddressPool: pool, protocol: Udp, allocatedOutboundPorts: 8}]";
+    let text = LAB.replace("virtualMachines:", outside).replace("loadBalancers:", balancer);
+    let text = text.replace("[first/pool, second/pool]", "[third/pool]").replace("[first/pool]", "[third/pool]");
+    let lab = Lab::start_with(&text);
+    let told = || {
+        let Response::Snat(rows) = lab.ask(&Request::Snat) else { panic!("no ports") };
+        let row = |row: SnatRow| (row.interface, row.allocated_ports, row.used_ports, row.connections, row.failed);
+        rows.into_iter().map(row).collect::<Vec<_>>()
+    };
+    let row =
+        |interface: &str, used, connections| (interface.to_owned(), Some(8), Some(used), Some(connections), Some(0));
+    assert_eq!(told(), [row("server/eth0", 0, 0), row("spare/eth0", 0, 0)]);
+    for port in [1000, 2000] {
+        lab.send(SERVER, (&format!("10.0.2.4:{port}"), "198.51.100.7:53"), b"outside");
+    }
+    lab.settle(2);
+    assert_eq!(told(), [row("server/eth0", 2, 2), row("spare/eth0", 0, 0)]);
 }

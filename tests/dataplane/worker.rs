@@ -1,6 +1,6 @@
 //! One worker's forwarding with devices in memory: what is counted where, and how failures of a device show.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use vnet::compile::compile;
 use vnet::config;
 use vnet::dataplane::{
-    Direction, DropReason, FlowEvent, FlowLimits, Flows, NicId, Pattern, PortId, RuleId, Snapshot, Timestamp,
+    Direction, DropReason, FlowEvent, FlowLimits, Flows, NicId, Pattern, PortId, RuleId, Snapshot, Step, Timestamp,
 };
 use vnet::model::Learned;
 use vnet::wire::{Offload, Packet, build};
@@ -519,8 +519,12 @@ fn lb_25_both_ends_of_an_idle_connection_get_a_reset_and_the_counters_add_up() {
     let watch = Watch::new(Arc::clone(&bench.tables.taps), Pattern::All(Vec::new()));
     bench.forwarder.reset_idle(after(260), usize::MAX);
     assert_eq!((sent(&bench), counted(&bench)), ([2, 3], ((5, 200), [(2, 80), (3, 120)])));
-    let seen: BTreeSet<_> = watch.records().map(|traced| traced.leg.packet().unwrap().to_string()).collect();
-    assert_eq!(seen.len(), 2, "a trace shows both: {seen:?}");
+    let seen: BTreeMap<_, _> = watch
+        .records()
+        .map(|traced| (traced.leg.packet().unwrap().to_string(), format!("{:?}", traced.leg.steps().last().unwrap())))
+        .collect();
+    let delivered = |port: PortId| format!("{:?}", Step::Delivered { port });
+    assert_eq!(seen.into_values().collect::<BTreeSet<_>>(), BTreeSet::from([delivered(A), delivered(B)]));
     for (device, src, dst) in [(&bench.a, frontend, client), (&bench.b, client, backend)] {
         let mut reset = device.outgoing.lock().unwrap().last().unwrap()[Offload::LEN..].to_vec();
         assert_eq!((&reset[24..28], reset[33]), (&[0, 0, 0, 1][..], 0x04), "RST, and the number that it expects");

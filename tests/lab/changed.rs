@@ -1,5 +1,6 @@
 //! What `vnet apply` does to what stands, and that a change that fails does nothing.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -72,7 +73,12 @@ fn what_stays_is_set_up_anew_and_a_change_back_restores_all() {
         assert_eq!(stdout(&lab.exec("nva", &["cat", "/etc/hosts"])), hosts);
         let servers = fs::read_to_string(format!("/etc/netns/{}-nva/resolv.conf", lab.name)).unwrap();
         assert!(servers.starts_with("nameserver 10.1.1.9\n"), "{servers}");
-        let programs = lab.data(&["status"])["programs"].clone();
+        let status = lab.data(&["status"]);
+        let nodes = status["nodes"].as_array().unwrap().iter();
+        let place = nodes.map(|node| (node["name"].as_str().unwrap(), node["namespace"].as_str().unwrap_or_default()));
+        let place: BTreeMap<_, _> = place.collect();
+        assert_eq!((place.get("other"), place.get("web")), (Some(&&*format!("{}-other", lab.name)), None), "{place:?}");
+        let programs = status["programs"].clone();
         assert_eq!(programs.as_array().unwrap().len(), 1, "{programs}");
         assert_eq!(programs[0]["command"], "sleep 1001");
 

@@ -81,6 +81,10 @@ fn rules_of_a_file_are_loaded_replaced_and_removed() {
     );
     lab.apply(&with(""));
     assert_eq!(tables(), "table ip own\n");
+    // What was the file's once is a person's now.
+    says(&lab, "web", "nft add table inet two");
+    lab.apply(&with("guest: {forwarding: true},"));
+    assert_eq!(tables(), "table ip own\ntable inet two\n");
 }
 
 /// A rule set may begin by removing all, and means what was its own.

@@ -218,3 +218,16 @@ pub fn advertised_rows(node: &Node, speaker: &Speaker, to: Option<IpAddr>) -> Ve
     rows.sort();
     rows
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_time_has_days_from_the_first_on() {
+        let told = [0, 3_661, 86_399, 86_400, 90_061].map(|seconds| duration(Duration::from_secs(seconds)));
+        assert_eq!(told, ["00:00:00", "01:01:01", "23:59:59", "1.00:00:00", "1.01:01:01"]);
+    }
+}

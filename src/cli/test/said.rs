@@ -139,6 +139,14 @@ mod tests {
     }
 
     #[test]
+    fn a_text_of_a_line_is_shown_whole() {
+        let line = "é".repeat(80);
+        assert_eq!(beginning(&line), line);
+        assert_eq!(beginning(&format!("{line}x")), format!("{line}..."));
+        assert_eq!(beginning(" two\n lines "), "two lines");
+    }
+
+    #[test]
     fn an_answer_must_hold_and_both_must_agree() {
         use Foretold::{Partly, Says, Unknown};
         assert_eq!(ruling(Says(said(true, "a")), Some(Ok(said(true, "a")))), "passed");
