@@ -125,6 +125,8 @@ mod tests {
         // What has not left this namespace is the caller's.
         let mut outside = sleeper(&ours);
         Residents { lab: Some(&ours), ..Residents::default() }.end().unwrap();
+        // Ends one that was not found, too, though not by this signal.
+        inside.kill().unwrap();
         let ended = inside.wait().unwrap().signal();
         let stayed = [&mut others, &mut outside].map(|child| {
             let stayed = child.try_wait().unwrap().is_none();
