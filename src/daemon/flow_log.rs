@@ -120,7 +120,7 @@ impl FlowLogger {
     /// Uses what is published now; `storage` has the directory of each flow log of that network, in its order; those of
     /// enabled logs are there. Once it returns, flows that begin are logged.
     pub fn apply(&self, storage: Vec<PathBuf>) {
-        // Another thread may not write where this one may. Fails only where it has ended.
+        // The next thread may write in the new directories alone. This fails only where the thread has ended.
         let _ = self.orders.send(Order::Cut);
         self.write_in(&storage);
         let (done, applied) = bounded(1);

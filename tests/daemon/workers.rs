@@ -216,7 +216,7 @@ fn flags_of_next(guest: &UnixDatagram) -> u8 {
     frame[Offload::LEN..len][33]
 }
 
-/// Nobody asks the workers for it. It takes 16 seconds: so seldom a mapping takes note of a packet.
+/// A worker looks for idle connections by itself. A mapping notes a packet once in 16 seconds, so this test takes as long.
 #[test]
 fn lb_25_workers_reset_an_idle_connection_by_themselves() {
     let mut network = network(BALANCED);

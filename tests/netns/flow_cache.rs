@@ -291,7 +291,7 @@ fn mappings(lab: &Lab) -> usize {
 }
 
 /// Of some flows workers take the packets, of others the kernel sends copies.
-/// No program can enter it any more. Its sockets keep it for a while, but nothing comes to them, by no way.
+/// Open sockets keep the namespace for a while, but no packet reaches them any more.
 #[test]
 fn a_flow_is_carried_no_more_where_the_namespace_of_a_machine_was_deleted() {
     let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
