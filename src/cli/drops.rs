@@ -16,8 +16,8 @@ use super::table::Table;
 /// Show what was dropped, for each interface, reason and destination
 ///
 /// A drop counts at the interface the packet came from. The fabric drops silently, as Azure's does: this is the place
-/// to look when a guest sees only timeouts. `By` is the interface and the rule that refused the packets. Details are
-/// kept of about the last thousand flows; a row without a destination counts the others. `RoutingLoop` is no drop: it
+/// to look when a guest sees only timeouts. `By` is the interface and the rule that refused the packets, or the
+/// network that has used its share of the flow table. Details are kept of about the last thousand flows; a row without a destination counts the others. `RoutingLoop` is no drop: it
 /// counts packets that come back to an interface that they left.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet drops\n  vnet drops --by flow\n  vnet drops -f -o json")]

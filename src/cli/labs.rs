@@ -29,8 +29,7 @@ impl From<Error> for Failure {
             | Error::NameTaken { .. }
             | Error::Stopped(_) => Exit::Usage,
             Error::NoLab(_) | Error::Ending | Error::Ended(_) => Exit::NoDaemon,
-            // Packets did not come through: that is an answer.
-            Error::System { error, .. } if is_silence(error.kind()) => Exit::No,
+            Error::NoAnswer { .. } => Exit::No,
             // As a shell has it: 127 not found, 126 found but not executable.
             Error::Program { error, .. } => Exit::Program(if error.kind() == ErrorKind::NotFound { 127 } else { 126 }),
             // It printed on our standard error what went wrong.
@@ -44,16 +43,4 @@ impl From<Error> for Failure {
         };
         Self::new(exit, error)
     }
-}
-
-const fn is_silence(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::TimedOut
-            | ErrorKind::WouldBlock
-            | ErrorKind::ConnectionRefused
-            | ErrorKind::ConnectionReset
-            | ErrorKind::HostUnreachable
-            | ErrorKind::NetworkUnreachable
-    )
 }

@@ -124,6 +124,15 @@ impl Sender {
         }
     }
 
+    /// The network whose flow records count together with this guest's (NSG-26): `virtual network hub`.
+    pub fn flow_share(self, network: &Network) -> Option<String> {
+        if let Self::Segment(cloud, _) = self {
+            return Some(format!("private cloud {}", network.cloud(cloud).name));
+        }
+        let (subnet, _) = self.guest(network)?;
+        Some(format!("virtual network {}", network.vnet(subnet.vnet).name))
+    }
+
     /// The one sender on a TUN; none on that of a whole virtual network.
     pub fn at(attachment: Attachment) -> Option<Self> {
         Some(match attachment {

@@ -45,8 +45,8 @@ pub use state::flow::{
 pub use state::fragment::FragmentTable;
 pub use state::loops::{LoopTable, RoutingLoop};
 pub use state::nat::{
-    BalancedFlow, ExpiredConnection, FollowedMapping, Full, Held, IdleReset, Mapped, MappingBucket, MappingLookup,
-    MappingSide, NatLimits, NatTable, Outbound, PortPool, Ports, PortsExhausted, TcpSegment,
+    BalancedFlow, ExpiredConnection, FollowedMapping, Full, Held, IdleReset, MAPPED, Mapped, MappingBucket,
+    MappingLookup, MappingSide, NatLimits, NatTable, Outbound, PortPool, Ports, PortsExhausted, TcpSegment,
 };
 pub use tables::acl::{Acl, AclMatch, AclRule, Action, ProtocolMatch};
 pub use tables::balancer::{BalancingRule, Frontend, FrontendId, Keyed, Member, Takes};

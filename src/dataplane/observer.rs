@@ -87,6 +87,10 @@ pub enum Step {
         nic: NicId,
         full: TableFull,
     },
+    /// No port is left for this NIC's new flow, which leaves under an address that several share.
+    NoPort {
+        nic: NicId,
+    },
     /// The receiver before its inbound checks: a NIC, the Internet, or the far end of a tunnel.
     Arrive {
         nic: NicId,

@@ -138,6 +138,7 @@ fn is_at(step: &Step, nics: &[NicId]) -> bool {
         | Step::Balance { .. }
         | Step::Reset { .. }
         | Step::NoRoom { .. }
+        | Step::NoPort { .. }
         | Step::Gateway { .. }
         | Step::Delivered { .. }
         | Step::Dropped { .. } => false,

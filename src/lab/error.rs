@@ -1,6 +1,6 @@
 //! Why a lab could not be made, found or entered, in words a user can act on.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::model::PeeringError;
@@ -43,6 +43,9 @@ pub enum Error {
     Program { program: String, error: io::Error },
     #[error("{what}: {error}")]
     System { what: String, error: io::Error },
+    /// Packets that a lab was asked to carry did not come through.
+    #[error("{what}: {error}")]
+    NoAnswer { what: String, error: io::Error },
     /// The daemon has printed the reason on its own standard error.
     #[error("the daemon did not start")]
     NotStarted(Option<u8>),
@@ -67,10 +70,43 @@ pub(super) type Result<T> = std::result::Result<T, Error>;
 /// Adds what was being done when the kernel refused.
 pub(super) trait During<T> {
     fn during(self, what: impl FnOnce() -> String) -> Result<T>;
+
+    /// The same of what waits for packets through the lab: silence and refusals are answers.
+    fn through_the_lab(self, what: impl FnOnce() -> String) -> Result<T>;
 }
 
 impl<T> During<T> for io::Result<T> {
     fn during(self, what: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|error| Error::System { what: what(), error })
+    }
+
+    fn through_the_lab(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| match error.kind() {
+            ErrorKind::TimedOut
+            | ErrorKind::WouldBlock
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable => Error::NoAnswer { what: what(), error },
+            _ => Error::System { what: what(), error },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only what waited for packets takes silence for an answer: a thread that the system refuses is none.
+    #[test]
+    fn silence_is_an_answer_of_the_lab_and_a_shortage_of_the_system_is_none() {
+        let failed = |kind: ErrorKind| io::Result::<()>::Err(kind.into());
+        let what = || "it".to_owned();
+        let answers = [ErrorKind::TimedOut, ErrorKind::WouldBlock, ErrorKind::ConnectionRefused];
+        for kind in answers {
+            assert!(matches!(failed(kind).through_the_lab(what), Err(Error::NoAnswer { .. })), "{kind}");
+            assert!(matches!(failed(kind).during(what), Err(Error::System { .. })), "{kind}");
+        }
+        assert!(matches!(failed(ErrorKind::PermissionDenied).through_the_lab(what), Err(Error::System { .. })));
     }
 }

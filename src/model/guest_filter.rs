@@ -3,6 +3,8 @@
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::counted;
+
 /// A rule set of nftables, as `nft -f` reads it. This module does not parse it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestFilter {
@@ -31,7 +33,7 @@ impl fmt::Display for GuestFilter {
         let mut hasher = DefaultHasher::new();
         self.text.hash(&mut hasher);
         let digest = hasher.finish() & 0xffff_ffff;
-        write!(f, "{} ({} lines, {digest:08x})", self.name(), self.text.lines().count())
+        write!(f, "{} ({}, {digest:08x})", self.name(), counted(self.text.lines().count(), "line"))
     }
 }
 
@@ -44,7 +46,7 @@ mod tests {
     fn another_text_is_shown_as_another() {
         let shown = |text: &str| GuestFilter { file: None, text: text.to_owned() }.to_string();
         let [one, other] = ["drop\n", "pass\n"].map(shown);
-        assert!(one.starts_with("guest.nftables (1 lines, ") && !one.contains("drop"), "{one}");
+        assert!(one.starts_with("guest.nftables (1 line, ") && !one.contains("drop"), "{one}");
         assert!(one != other && one == shown("drop\n"), "{one} {other}");
     }
 }

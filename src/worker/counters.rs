@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-use crate::dataplane::{DropReason, PortId};
+use crate::dataplane::{DropReason, MAPPED, PortId};
+use crate::wire::Protocol;
 
 use super::drop_log::DropLog;
 use super::rule_hits::RuleHits;
@@ -35,8 +36,8 @@ pub struct PortTally {
     tx_packets: AtomicU64,
     tx_bytes: AtomicU64,
     drops: [AtomicU64; DropReason::COUNT],
-    /// Of those dropped as `SnatExhausted`, the datagrams.
-    no_udp_port: AtomicU64,
+    /// Packets that found no port for their flow among those that this port's NIC may use, by [`MAPPED`].
+    no_port: [AtomicU64; MAPPED.len()],
 }
 
 impl Tally {
@@ -88,18 +89,15 @@ impl PortTally {
         self.drops[reason as usize].load(Ordering::Relaxed)
     }
 
-    pub fn no_udp_port(&self) -> u64 {
-        self.no_udp_port.load(Ordering::Relaxed)
+    /// By [`MAPPED`].
+    pub fn no_port(&self) -> [u64; MAPPED.len()] {
+        self.no_port.each_ref().map(|cell| cell.load(Ordering::Relaxed))
     }
 
     /// Resets the counters for another port of the same number. Call only while no worker has a port of that number.
     pub(super) fn reset(&self) {
         let cells = [&self.rx_packets, &self.rx_bytes, &self.tx_packets, &self.tx_bytes];
-        cells
-            .into_iter()
-            .chain(&self.drops)
-            .chain([&self.no_udp_port])
-            .for_each(|cell| cell.store(0, Ordering::Relaxed));
+        cells.into_iter().chain(&self.drops).chain(&self.no_port).for_each(|cell| cell.store(0, Ordering::Relaxed));
     }
 
     /// From the guest.
@@ -118,16 +116,18 @@ impl PortTally {
         add(&self.drops[reason as usize], packets);
     }
 
-    pub(super) fn found_no_udp_port(&self, packets: u64) {
-        add(&self.no_udp_port, packets);
+    pub(super) fn found_no_port(&self, protocol: Protocol, packets: u64) {
+        if let Some(at) = MAPPED.iter().position(|mapped| *mapped == protocol) {
+            add(&self.no_port[at], packets);
+        }
     }
 }
 
 impl Default for PortTally {
     fn default() -> Self {
         let [rx_packets, rx_bytes, tx_packets, tx_bytes] = [const { AtomicU64::new(0) }; 4];
-        let (drops, no_udp_port) = ([const { AtomicU64::new(0) }; _], AtomicU64::new(0));
-        Self { rx_packets, rx_bytes, tx_packets, tx_bytes, drops, no_udp_port }
+        let (drops, no_port) = ([const { AtomicU64::new(0) }; _], [const { AtomicU64::new(0) }; _]);
+        Self { rx_packets, rx_bytes, tx_packets, tx_bytes, drops, no_port }
     }
 }
 

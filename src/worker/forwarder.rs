@@ -259,7 +259,7 @@ impl<D: Device> Exit<'_, D> {
         self.ingress.received(size.packets, size.bytes);
         match verdict {
             Verdict::Drop(reason) => {
-                self.drop(reason, protocol, size);
+                self.ingress.dropped(reason, size.packets);
                 Fate::Dropped
             }
             Verdict::Forward(egress) if protocol == Protocol::UDP && coalescer.active() => {
@@ -278,14 +278,6 @@ impl<D: Device> Exit<'_, D> {
     fn kernel_port(&self, egress: PortId) -> Option<(PortId, KernelPort)> {
         let device = self.devices.get(egress.0 as usize)?.as_ref()?;
         Some((egress, device.kernel_port()?))
-    }
-
-    /// Counts a dropped packet.
-    fn drop(&self, reason: DropReason, protocol: Protocol, size: Size) {
-        self.ingress.dropped(reason, size.packets);
-        if reason == DropReason::SnatExhausted && protocol == Protocol::UDP {
-            self.ingress.found_no_udp_port(size.packets);
-        }
     }
 
     /// Sends one end of a connection its reset; returns that end's port.

@@ -6,24 +6,24 @@ use crate::dataplane::{
 use crate::wire::Packet;
 
 use super::counters::Tally;
-use super::drop_log::{DropLog, Dropped};
+use super::drop_log::Dropped;
 use super::flow_events::FlowEvents;
 use super::leg::Leg;
-use super::rule_hits::RuleHits;
 
 /// The packet path's observer; for a packet that follows flow records it does nothing.
 pub(super) struct Witness<'a> {
     snapshot: &'a Snapshot,
-    hits: &'a RuleHits,
+    tally: &'a Tally,
     events: &'a FlowEvents,
     /// A listener wants the events of all flows.
     followed: bool,
-    dropped: &'a DropLog,
     /// The port of the packets, and the time.
     ingress: PortId,
     now: Timestamp,
     /// The NIC and rule that denied the packet; its drop follows.
     by: Option<(NicId, Option<RuleId>)>,
+    /// The port of the NIC that had no port left for the packet's flow; its drop follows.
+    exhausted: Option<PortId>,
     /// Whether the kernel may carry flows of this port, and the packet's leg if it went by tables and records
     /// alone.
     handing_over: bool,
@@ -39,8 +39,9 @@ impl<'a> Witness<'a> {
         (ingress, now): (PortId, Timestamp),
         handing_over: bool,
     ) -> Self {
-        let (hits, dropped, followed) = (tally.rules(), tally.dropped(), events.followed());
-        Self { snapshot, hits, events, followed, dropped, ingress, now, by: None, handing_over, leg: None }
+        let followed = events.followed();
+        let (by, exhausted, leg) = (None, None, None);
+        Self { snapshot, tally, events, followed, ingress, now, by, exhausted, handing_over, leg }
     }
 }
 
@@ -51,7 +52,7 @@ impl Observer for Witness<'_> {
             Step::Admit { nic, admission: Admission::Rule { acl, rule, allow, .. }, .. } => {
                 let rule = self.snapshot.acl(acl).id(rule);
                 if let Some(rule) = rule {
-                    self.hits.hit(rule);
+                    self.tally.rules().hit(rule);
                 }
                 if !allow {
                     self.by = Some((nic, rule));
@@ -59,6 +60,10 @@ impl Observer for Witness<'_> {
             }
             Step::Admit { nic, admission: Admission::Refused, .. } | Step::NoRoom { nic, .. } => {
                 self.by = Some((nic, None));
+            }
+            Step::NoPort { nic } => {
+                let own = self.snapshot.nic(nic).port;
+                self.exhausted = Some(if own == PortId::NONE { self.ingress } else { own });
             }
             _ => {}
         }
@@ -68,7 +73,10 @@ impl Observer for Witness<'_> {
     fn dropped(&mut self, packet: &Packet<'_>, reason: DropReason) {
         let (ingress, by, last) = (self.ingress, self.by.take(), self.now);
         let (tuple, packets) = (*packet.tuple(), packet.segments().into());
-        self.dropped.note(Dropped { ingress, reason, by, tuple, packets, last });
+        if let Some(port) = self.exhausted.take() {
+            self.tally.port(port).found_no_port(tuple.protocol, packets);
+        }
+        self.tally.dropped().note(Dropped { ingress, reason, by, tuple, packets, last });
     }
 
     #[inline]

@@ -38,7 +38,7 @@ fn every_listing_has_the_same_packets() {
     ];
     assert_eq!(told.collect::<Vec<_>>(), wanted);
 
-    let no_port: u64 = lab.engine.counters().ports.iter().map(|port| port.no_udp_port).sum();
+    let no_port: u64 = lab.engine.counters().ports.iter().flat_map(|port| port.no_port).sum();
     assert_eq!(no_port, 0, "these were dropped for another reason");
 
     let Response::Drops(rows) = lab.ask(&Request::Drops { by_flow: false }) else { panic!("no drops") };

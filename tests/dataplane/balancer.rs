@@ -16,8 +16,8 @@ use vnet::analysis::{self, Explanation};
 use vnet::compile::{Compiled, Ids, compile_numbered};
 use vnet::config;
 use vnet::dataplane::{
-    DropReason, End, FlowLimits, Flows, Ingress, Paths, PortId, Quiet, Recorder, Step, Timestamp, Verdict, process,
-    reset_end,
+    DropReason, End, FlowLimits, Flows, Ingress, NicId, Paths, PortId, Quiet, Recorder, Step, Timestamp, Verdict,
+    process, reset_end,
 };
 use vnet::model::{Attachment, Health, Learned, Network, ProbeKey, Verdict as Answer};
 use vnet::wire::{Offload, Packet, Protocol, Reset, Tuple, build};
@@ -141,6 +141,24 @@ impl Lab {
         match process(&self.compiled.snapshot, &self.flows, port, self.now, &mut packet, &mut Quiet) {
             Verdict::Forward(port) => Ok((self.node(port), packet.bytes().to_vec(), packet.offload())),
             Verdict::Drop(reason) => Err(reason),
+        }
+    }
+
+    /// The interface that has no port left for what this machine sends.
+    fn without_a_port(&self, node: &str, bytes: &[u8]) -> Option<NicId> {
+        let (mut bytes, mut leg) = (bytes.to_vec(), Recorder::new());
+        let mut packet = Packet::parse(&mut bytes, Offload::default()).unwrap();
+        process(&self.compiled.snapshot, &self.flows, self.port(node), self.now, &mut packet, &mut leg);
+        leg.steps().iter().find_map(|step| match step {
+            Step::NoPort { nic } => Some(*nic),
+            _ => None,
+        })
+    }
+
+    fn nic(&self, node: &str) -> NicId {
+        match self.compiled.snapshot.ports[self.port(node).0 as usize] {
+            Ingress::Nic(nic) => nic,
+            ref other => panic!("{other:?}"),
         }
     }
 

@@ -73,7 +73,11 @@ impl Bench {
     }
 
     fn telling(events: FlowEvents) -> Self {
-        let flows = Arc::new(Flows::new(FlowLimits::default()));
+        Self::with(FlowLimits::default(), events)
+    }
+
+    fn with(limits: FlowLimits, events: FlowEvents) -> Self {
+        let flows = Arc::new(Flows::new(limits));
         let snapshot = Arc::new(ArcSwap::new(snapshot("", 1)));
         let tables = Tables { snapshot, flows, taps: Arc::default(), events, carried: None };
         let (a, b) = (Arc::new(Memory::default()), Arc::new(Memory::default()));
@@ -412,6 +416,34 @@ fn a_dropped_packet_is_logged_with_the_interface_and_the_rule_that_denied_it() {
     assert_eq!((first.ingress, first.reason, first.packets), (A, DropReason::NsgInbound, 2));
     assert_eq!((first.by, first.tuple.dst_port, first.last), (Some((NicId(1), deny)), 53, Timestamp(0)));
     assert_eq!((other.by, other.packets), (None, 1), "no rule has denied it");
+}
+
+/// Each network has half of the records here. The fourth flow is one too many for an interface's share of nine, and for
+/// its network's share of eight. Answered flows are not pushed out.
+#[test]
+fn nsg_26_a_drop_says_whose_records_are_too_many() {
+    let limits = |per_nic, total| FlowLimits { per_nic, total };
+    let cases = [
+        (limits(3, 100), DropReason::FlowLimit),
+        (limits(100, 9), DropReason::FlowLimit),
+        (limits(100, 8), DropReason::NetworkFlowLimit),
+    ];
+    for (limits, reason) in cases {
+        let mut bench = Bench::with(limits, FlowEvents::default());
+        for port in 1..=3 {
+            bench.send(datagram_from_port(port));
+            let (server, client) = ("10.2.0.4:53".parse().unwrap(), format!("10.1.0.4:{port}").parse().unwrap());
+            bench.b.incoming.lock().unwrap().push_back(whole(&build::udp(server, client, b"answer")));
+            bench.forwarder.batch(B, Timestamp(0));
+        }
+        assert_eq!((bench.a.outgoing.lock().unwrap().len(), bench.tally.dropped().list().len()), (3, 0), "{limits:?}");
+        bench.send(datagram_from_port(4));
+        let logged = bench.tally.dropped().list();
+        assert_eq!(
+            logged.iter().map(|dropped| (dropped.reason, dropped.by)).collect::<Vec<_>>(),
+            [(reason, Some((NicId(0), None)))]
+        );
+    }
 }
 
 #[test]

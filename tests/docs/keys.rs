@@ -37,6 +37,14 @@ fn keys_are_those_that_the_program_reads() {
         writeln!(text, "| {object} | {place} | {} |", keys.join(", ")).unwrap();
     }
     check("docs/reference/topology-keys.md", &text);
+    // What a switch does is told by hand, so that a new one could be left out.
+    let page = fs::read_to_string(root().join("docs/reference/topology-keys.md")).unwrap();
+    let (_, switches) = objects.values().find(|(object, _)| object == "the emulation").unwrap();
+    for switch in switches {
+        let told =
+            |row: &str| row.split('|').nth(1).is_some_and(|keys| keys.split(", ").any(|key| key.trim() == switch));
+        assert!(page.lines().any(told), "topology-keys.md does not say what {switch} does");
+    }
 }
 
 /// What the sources call the objects that they read.

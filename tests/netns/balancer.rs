@@ -184,7 +184,7 @@ loadBalancers:
     backendAddressPools: [{name: web}]
     loadBalancingRules:
       - {name: http, frontendIPConfiguration: one, backendAddressPool: web, protocol: Tcp, frontendPort: 80, backendPort: 80, disableOutboundSnat: true}
-    outboundRules: [{name: out, frontendIPConfigurations: [one], backendAddressPool: web, protocol: Udp, allocatedOutboundPorts: 8}]
+    outboundRules: [{name: out, frontendIPConfigurations: [one], backendAddressPool: web, protocol: All, allocatedOutboundPorts: 8}]
 virtualNetworks:
   - name: v
     location: westeurope
@@ -210,22 +210,29 @@ fn snat_05_allocated_used_and_failed_ports_are_reported() {
     };
     ask("a", 11, "198.18.0.1");
     ask("n", 3, "198.18.0.1");
+    // Ports that have served a connection are held for a while. One SYN each, and none is sent again so soon.
+    lab.inside("a", || {
+        for _ in 0..10 {
+            let _ = TcpStream::connect_timeout(&"198.18.0.1:443".parse().unwrap(), Duration::from_millis(200));
+        }
+    });
     let told = || {
         let rows = lab.data(&["snat"]);
         let row = |row: &Value| {
             let number = |key: &str| row[key].as_u64();
             let numbers = ["allocatedPorts", "usedPorts", "connections", "failed"].map(number);
-            ((row["interface"].as_str().unwrap().to_owned(), row["source"].as_str().unwrap().to_owned()), numbers)
+            (["interface", "protocol", "source"].map(|key| row[key].as_str().unwrap().to_owned()), numbers)
         };
         rows.as_array().unwrap().iter().map(row).collect::<BTreeMap<_, _>>()
     };
-    let row =
-        |interface: &str, source: &str, numbers: [Option<u64>; 4]| ((interface.to_owned(), source.to_owned()), numbers);
+    let row = |names: [&str; 3], numbers: [Option<u64>; 4]| (names.map(str::to_owned), numbers);
     let frontend = "load balancer lb, frontend one";
     let expected = [
-        row("a/eth0", frontend, [Some(8), Some(8), Some(8), Some(3)]),
-        row("b/eth0", frontend, [Some(8), Some(0), Some(0), Some(0)]),
-        row("n/eth0", "NAT gateway nat", [None, Some(3), Some(3), Some(0)]),
+        row(["a/eth0", "Udp", frontend], [Some(8), Some(8), Some(8), Some(3)]),
+        row(["a/eth0", "Tcp", frontend], [Some(8), Some(8), Some(8), Some(2)]),
+        row(["b/eth0", "Udp", frontend], [Some(8), Some(0), Some(0), Some(0)]),
+        row(["b/eth0", "Tcp", frontend], [Some(8), Some(0), Some(0), Some(0)]),
+        row(["n/eth0", "Udp", "NAT gateway nat"], [None, Some(3), Some(3), Some(0)]),
     ];
     eventually("what was sent is mapped", || told() == expected.clone().into());
     let status = lab.data(&["status"]);

@@ -142,7 +142,9 @@ fn a_lab_is_private_to_its_user_under_any_umask() {
         return;
     }
     for umask in ["0", "0077"] {
-        let lab = Lab::prepared(&HUB_SPOKE.replace("{name: web,", "{name: web, run: [sleep, '1000'],"));
+        let logs = "flowLogs: [{name: log, targetResourceId: virtualNetworks/hub, storagePath: logs}]\n";
+        let file = HUB_SPOKE.replace("{name: web,", "{name: web, run: [sleep, '1000'],") + logs;
+        let lab = Lab::prepared(&file);
         let output = start_with_umask(&lab, umask);
         assert!(output.status.success(), "{}", stderr(&output));
         assert_eq!(mode(&directory(&lab)), 0o700);
@@ -162,7 +164,25 @@ fn a_lab_is_private_to_its_user_under_any_umask() {
         let shown = Path::new("/etc/netns").join(format!("{}-web", lab.name));
         assert_eq!((mode(&shown), mode(&shown.join("hosts"))), (0o755, 0o644), "umask {umask}");
         assert_eq!(mode(Path::new("/run/netns")) & 0o022, 0);
+        // What the lab writes for its user, only they may change.
+        lab.assert_ping("web", "10.2.1.10");
+        assert!(lab.down().status.success());
+        let logs = below(&lab.file.with_file_name("logs"));
+        assert!(logs.iter().any(|path| path.ends_with("PT1H.json")), "{logs:?}");
+        for path in logs {
+            assert_eq!(mode(&path) & 0o022, 0, "{} with umask {umask}", path.display());
+        }
     }
+}
+
+/// All directories and files below one, itself among them.
+fn below(path: &Path) -> Vec<PathBuf> {
+    let mut found = vec![path.to_owned()];
+    if path.is_dir() {
+        let entries = fs::read_dir(path).unwrap();
+        found.extend(entries.flat_map(|entry| below(&entry.unwrap().path())));
+    }
+    found
 }
 
 /// A lab of a user with a narrow umask does not keep other users from the directory of all labs, and of namespaces.

@@ -2,10 +2,9 @@
 //! IPv4 and IPv6; what either side says is routed by, and goes and comes back with the router.
 
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::lab::{Lab, has_program, permitted, stderr, stdout, vnet};
+use crate::lab::{Lab, has_program, permitted, stderr, stdout, vnet, within};
 
 const EXAMPLE: &str = include_str!("../../config/site-to-site-frr.yaml");
 const WITH_BIRD: &str = include_str!("../../config/site-to-site-bird.yaml");
@@ -117,11 +116,7 @@ impl Brand {
 
 /// A program has to start, to connect, and to hear all.
 fn until(what: &str, so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(40);
-    while !so() {
-        assert!(Instant::now() < end, "{what}: not in time");
-        thread::sleep(Duration::from_millis(50));
-    }
+    within(Duration::from_secs(40), what, so);
 }
 
 /// Whether machines in the spoke have a gateway row to a prefix.

@@ -253,3 +253,28 @@ fn fab_12_questions_that_are_answered_cost_a_machine_no_connection() {
         assert!(answer(slow).starts_with("HTTP/1.1 200"));
     });
 }
+
+/// Networks may have the same addresses: machines that share one have connections of their own.
+#[test]
+fn fab_12_machines_with_one_address_in_two_networks_have_their_own_connections() {
+    let network = |name: &str| {
+        format!(
+            "  - {{name: {name}, location: westeurope, addressSpace: [10.1.0.0/16], \
+             subnets: [{{name: s, addressPrefix: 10.1.0.0/24}}]}}\n"
+        )
+    };
+    let machine = |name: &str| {
+        format!("  - {{name: {name}, networkInterfaces: [{{subnet: {name}/s, privateIPAddress: 10.1.0.4}}]}}\n")
+    };
+    let both = |each: &dyn Fn(&str) -> String| ["one", "other"].map(each).concat();
+    let file = format!("virtualNetworks:\n{}virtualMachines:\n{}", both(&network), both(&machine));
+    let Some(lab) = Lab::up(&file) else { return };
+    let open = || TcpStream::connect("169.254.169.254:80").unwrap();
+    let mut first = lab.inside("one", open);
+    let others = lab.inside("other", || (0..40).map(|_| open()).collect::<Vec<_>>());
+    first.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    first.set_read_timeout(Some(SOON)).unwrap();
+    let mut answer = String::new();
+    first.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 4"), "beside {} of the other: {answer}", others.len());
+}

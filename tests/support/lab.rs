@@ -332,8 +332,13 @@ pub(crate) fn saw(what: impl Display) {
 }
 
 /// Polls until something holds. Where it never does, what was seen last is told.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
+pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    within(SOON, what, holds);
+}
+
+/// The same with a patience of its own.
+pub(crate) fn within(patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     loop {
         SEEN.take();
         if holds() {

@@ -1,7 +1,8 @@
 //! SNAT ports of public addresses: how many each interface may use, and how many it uses (SNAT-05, NAT-02).
 //!
 //! One idea: a row has the dimensions of Azure's load balancer metrics: backend, public address and protocol. NAT
-//! gateways and default outbound access allocate ports on demand, so only interfaces that use some have a row.
+//! gateways and default outbound access allocate ports on demand, so only interfaces that use some, or found none, have
+//! a row.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::analysis::query::names::Names;
 use crate::compile::Compiled;
-use crate::dataplane::{Balanced, Held, NicId, PoolId};
+use crate::dataplane::{Balanced, Held, MAPPED, NicId, PoolId};
 use crate::model::Network;
 use crate::wire::Protocol;
 
@@ -23,7 +24,7 @@ pub struct SnatRow {
     pub public_address: IpAddr,
     /// `machine/interface`.
     pub interface: String,
-    /// `Tcp` or `Udp`.
+    /// `Tcp`, `Udp` or `Icmp`.
     pub protocol: String,
     /// Preallocated for this interface; None where ports are allocated on demand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,10 +62,11 @@ impl PortUse {
         }
     }
 
-    /// Counts an interface's failed allocations, for TCP and for UDP.
-    pub fn fail(&mut self, nic: NicId, tcp: u64, udp: u64) {
-        *self.failed.entry((nic, Protocol::TCP)).or_default() += tcp;
-        *self.failed.entry((nic, Protocol::UDP)).or_default() += udp;
+    /// Counts a sender's failed allocations, by [`MAPPED`].
+    pub fn fail(&mut self, nic: NicId, packets: [u64; MAPPED.len()]) {
+        for (protocol, packets) in MAPPED.into_iter().zip(packets).filter(|(_, packets)| *packets > 0) {
+            *self.failed.entry((nic, protocol)).or_default() += packets;
+        }
     }
 
     fn of(&self, key: &SnatKey) -> (u32, u64) {
@@ -76,8 +78,9 @@ impl PortUse {
 pub fn snat(network: &Network, compiled: &Compiled, in_use: Option<&PortUse>) -> Vec<SnatRow> {
     let names = Names { network, compiled };
     let allocated = allocated(compiled);
-    let on_demand = in_use.iter().flat_map(|in_use| in_use.used.keys());
-    let on_demand = on_demand.filter(|key| !allocated.contains_key(*key)).map(|key| (*key, None));
+    let used = in_use.iter().flat_map(|in_use| in_use.used.keys().copied());
+    let on_demand: BTreeSet<_> = used.chain(in_use.iter().flat_map(|in_use| without_any(compiled, in_use))).collect();
+    let on_demand = on_demand.into_iter().filter(|key| !allocated.contains_key(key)).map(|key| (key, None));
     let rows = allocated.iter().map(|(key, ports)| (*key, Some(*ports))).chain(on_demand);
     // An interface that was removed may still have some.
     let rows = rows.filter(|((nic, ..), _)| compiled.ids().sender(*nic).is_some());
@@ -99,6 +102,18 @@ pub fn snat(network: &Network, compiled: &Compiled, in_use: Option<&PortUse>) ->
     rows.map(row).collect()
 }
 
+/// Who found no port of a NAT gateway or of default outbound access: at each address where it looked.
+fn without_any<'a>(compiled: &'a Compiled, in_use: &'a PortUse) -> impl Iterator<Item = SnatKey> + 'a {
+    let edge = compiled.snapshot.edge.as_ref();
+    in_use.failed.keys().flat_map(move |(nic, protocol)| {
+        let pool = edge.and_then(|edge| {
+            let egress = edge.egress.get(nic.0 as usize)?;
+            Some(edge.pool(egress.nat_gateway.or(egress.default_outbound)?))
+        });
+        pool.into_iter().flat_map(|pool| &pool.ports).map(move |ports| (*nic, ports.address, *protocol))
+    })
+}
+
 /// The ports that load balancers preallocate.
 fn allocated(compiled: &Compiled) -> BTreeMap<SnatKey, u32> {
     let mut allocated = BTreeMap::new();
@@ -115,4 +130,45 @@ fn allocated(compiled: &Compiled) -> BTreeMap<SnatKey, u32> {
         }
     }
     allocated
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::compile;
+    use crate::config;
+    use crate::model::Learned;
+
+    /// Failures count in the row of their protocol, and make one at a NAT gateway where nothing else does.
+    #[test]
+    fn snat_05_a_failure_counts_for_its_interface_and_protocol() {
+        let text = "
+name: out
+publicIPAddresses: [{name: ip, ipAddress: 203.0.113.20}]
+natGateways: [{name: nat, publicIpAddresses: [ip]}]
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.1.1.0/24, natGateway: nat}]
+virtualMachines:
+  - {name: a, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.1.4}]}
+  - {name: b, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.1.5}]}
+internet: {}
+";
+        let network = config::load(text, "out.yaml").unwrap_or_else(|errors| panic!("{errors}")).network;
+        let compiled = compile(&network, &Learned::default(), 1);
+        let mut in_use = PortUse::default();
+        in_use.fail(NicId(1), [2, 3, 0]);
+        in_use.fail(NicId(0), [0; 3]);
+        in_use.fail(NicId(1), [0, 4, 0]);
+        let rows = snat(&network, &compiled, Some(&in_use));
+        let told = rows.iter().map(|row| (row.interface.as_str(), row.protocol.as_str(), row.used_ports, row.failed));
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [("b/eth0", "Tcp", Some(0), Some(2)), ("b/eth0", "Udp", Some(0), Some(7))]
+        );
+        let ip = IpAddr::from([203, 0, 113, 20]);
+        assert!(rows.iter().all(|row| row.public_address == ip && row.source == "NAT gateway nat"), "{rows:?}");
+    }
 }

@@ -125,8 +125,8 @@ impl Teller<'_> {
 
     fn step(&mut self, leg: &Leg, step: dataplane::Step) {
         match step {
-            // Described by `leg`, and by `end` in the guest's own words.
-            dataplane::Step::Sent { .. } | dataplane::Step::Delivered { .. } => {}
+            // Described by `leg`, by `end` in the guest's own words, and by the drop that follows.
+            dataplane::Step::Sent { .. } | dataplane::Step::Delivered { .. } | dataplane::Step::NoPort { .. } => {}
             dataplane::Step::Admit { nic, direction, admission } => self.filter(nic, direction, admission),
             dataplane::Step::Route { fib, route, next_hop } => self.route(self.router, fib, route, next_hop),
             dataplane::Step::Cross { from, into, .. } => self.cross(from, into),
@@ -160,9 +160,12 @@ impl Teller<'_> {
             }
             dataplane::Step::NoRoom { nic, full } => {
                 let table = match full {
-                    TableFull::Nic => "the interface has as many as it may",
-                    TableFull::NicShare => "the interface has its share of the table",
-                    TableFull::NetworkShare => "its virtual network has its share of the table",
+                    TableFull::Nic => "the interface has as many as it may".to_owned(),
+                    TableFull::NicShare => "the interface has its share of the table".to_owned(),
+                    TableFull::NetworkShare => {
+                        let share = self.names.compiled.sender(nic).flow_share(self.names.network);
+                        format!("{} has its share of the table", share.unwrap_or_else(|| "its network".to_owned()))
+                    }
                 };
                 self.say(StepKind::Drop, self.nic(nic), format!("no room for another flow record: {table}"));
             }

@@ -11,6 +11,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::{Format, Output};
 use crate::cli::{routes, rules};
 use crate::daemon::api::protocol::{BgpQuestion, BgpTopic, FlowFilter, FlowRow, Request, Response};
+use crate::model::counted;
 
 use super::app::{Column, List, Row, What};
 use super::links::Link;
@@ -74,7 +75,8 @@ impl<'a> Sampler<'a> {
             Response::Status(status) => *status,
             other => return Err(unexpected(&other)),
         };
-        let title = format!("{}  {} nodes  {} flows", status.name, status.nodes.len(), status.flows);
+        let (nodes, flows) = (counted(status.nodes.len(), "node"), counted(status.flows, "flow"));
+        let title = format!("{}  {nodes}  {flows}", status.name);
         let links: Vec<_> = Link::of_lab(&status).chain(self.links()?).collect();
         self.seldom = Some((Instant::now(), title.clone(), links.clone()));
         Ok((title, links))

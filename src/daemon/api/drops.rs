@@ -11,11 +11,11 @@ use crate::analysis::service_endpoint;
 use crate::compile::Sender;
 use crate::daemon::engine::{Engine, Published};
 use crate::dataplane::{DropReason, NicId, PortId, RoutingLoop, RuleId};
-use crate::model::Attachment;
+use crate::model::{Attachment, Network};
 use crate::worker::Dropped;
 
 use super::AttachmentNames;
-use super::flows::{place, protocol_name};
+use super::flows::{place, place_of, protocol_name};
 use super::protocol::{DropCount, DroppedFlow};
 
 /// TCP and UDP.
@@ -74,7 +74,7 @@ pub(in crate::daemon) fn rows(engine: &Engine, by_flow: bool) -> Vec<DropCount> 
                 // A packet may be counted a moment after it is remembered.
                 let packets = packets.min(left);
                 left -= packets;
-                rows.push(row(packets, Some(flow(&published, &kind))));
+                rows.push(row(packets, Some(flow(&published, reason, &kind))));
             }
             rows.push(row(left, None));
         }
@@ -116,8 +116,7 @@ fn kinds(remembered: &[Dropped], port: Option<PortId>, reason: DropReason, by: B
     kinds
 }
 
-fn flow(published: &Published, kind: &Kind) -> DroppedFlow {
-    let name = |nic| place(published, nic).map(|(node, nic)| format!("{node}/{nic}"));
+fn flow(published: &Published, reason: DropReason, kind: &Kind) -> DroppedFlow {
     let rule = kind.by.and_then(|(_, rule)| published.rule(rule?));
     DroppedFlow {
         protocol: protocol_name(kind.protocol),
@@ -125,8 +124,16 @@ fn flow(published: &Published, kind: &Kind) -> DroppedFlow {
         source_port: kind.source.and_then(|(_, port)| port),
         destination_address: kind.destination.0,
         destination_port: kind.destination.1,
-        by: kind.by.and_then(|(nic, _)| name(nic)),
+        by: kind.by.and_then(|(nic, _)| refuser(&published.network, published.compiled.ids().sender(nic)?, reason)),
         rule: rule.map(|label| format!("{} {}", label.owner, label.name)),
+    }
+}
+
+/// Who refused a packet: the interface, or the network that has used its share of the flow table.
+fn refuser(network: &Network, sender: Sender, reason: DropReason) -> Option<String> {
+    match reason {
+        DropReason::NetworkFlowLimit => sender.flow_share(network),
+        _ => place_of(network, sender).map(|(node, nic)| format!("{node}/{nic}")),
     }
 }
 
@@ -156,4 +163,29 @@ fn going_round(published: &Published, it: &RoutingLoop) -> Option<DropCount> {
         flow: Some(flow),
         explanation: ROUTING_LOOP.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::senders;
+    use crate::config;
+
+    /// A network's share is used up by its machines together, so that it is named and not the one that came last.
+    #[test]
+    fn nsg_26_whose_count_it_was_is_named() {
+        let text = include_str!("../../../config/private-cloud-full.yaml");
+        let network = config::load(text, "private-cloud-full.yaml").unwrap_or_else(|errors| panic!("{errors}")).network;
+        let named = |reason| {
+            let named = senders(&network).into_iter().filter_map(|sender| refuser(&network, sender, reason));
+            named.collect::<Vec<_>>()
+        };
+        let (cloud, guest) = (&network.private_clouds[0], &network.virtual_machines[0]);
+        let interfaces = named(DropReason::FlowLimit);
+        assert!(interfaces.contains(&format!("{}/eth0", guest.name)), "{interfaces:?}");
+        let shares = named(DropReason::NetworkFlowLimit);
+        assert_eq!(shares.len(), interfaces.len());
+        assert!(shares.contains(&format!("private cloud {}", cloud.name)), "{shares:?}");
+        assert!(shares.contains(&format!("virtual network {}", network.virtual_networks[0].name)), "{shares:?}");
+    }
 }

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use crate::analysis;
-use crate::dataplane::{DropReason, Timestamp};
+use crate::dataplane::Timestamp;
 use crate::model::{Attach, Attachment, DeviceKind, Internet, Masquerade, Network, NicIx, PowerState};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::process;
@@ -324,10 +324,11 @@ impl Answers {
         let mut in_use = analysis::PortUse::default();
         self.engine.look_at_mappings(|held| in_use.count(held));
         let counters = self.engine.counters_of(&published);
-        for (attachment, port) in zip(network.attachments(), &counters.ports) {
-            if let Attachment::Nic(nic) = attachment {
-                let (nic, all) = (compiled.nic_of(nic), port.drops[DropReason::SnatExhausted as usize]);
-                in_use.fail(nic, all.saturating_sub(port.no_udp_port), port.no_udp_port);
+        let ports: HashMap<_, _> = zip(network.attachments(), &counters.ports).collect();
+        for (nic, sender) in compiled.ids().senders() {
+            // Nothing is sent by a machine that is stopped.
+            if let Some(port) = ports.get(&sender.attachment()) {
+                in_use.fail(nic, port.no_port);
             }
         }
         analysis::snat(network, compiled, Some(&in_use))

@@ -450,7 +450,8 @@ pub struct DroppedFlow {
     pub source_port: Option<u16>,
     pub destination_address: IpAddr,
     pub destination_port: u16,
-    /// The interface with the rule that refused them, or without room for a record.
+    /// The interface with the rule that refused them, or without room for a record; of a network that has used its share,
+    /// its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -48,7 +48,7 @@ impl Leg<'_> {
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<Departure, DropReason> {
-        let departure = self.source_nat(edge, (sender, admitted), view, packet)?;
+        let departure = self.source_nat(edge, (sender, admitted), (view, packet), observer)?;
         let own = (view.tuple.src, view.tuple.src_port);
         match departure {
             Departure::Instance { public } => {
@@ -130,7 +130,7 @@ impl Leg<'_> {
         let known = lookup.and_then(|lookup| self.stood_for(edge, router, &lookup, None));
         let departure = match known {
             Some(mapped) => Departure::Mapped { public: mapped.public },
-            None => self.map(edge, pool, (router, segment), view, is_whole)?,
+            None => self.map(edge, pool, (router, segment), (view, is_whole), observer)?,
         };
         if let Departure::Mapped { public } = departure {
             observer.step(Step::Translate(Translation::source((view.tuple.src, view.tuple.src_port), public)));
@@ -278,12 +278,12 @@ impl Leg<'_> {
 
     /// SNAT-01: a known flow keeps its translation (NAT-05). A new one takes the NAT gateway, else the instance's own
     /// public address, else a load balancer, else default outbound access.
-    fn source_nat(
+    fn source_nat<O: Observer>(
         self,
         edge: &Edge,
         (sender, admitted): (NicId, Admitted),
-        view: &PacketView<'_>,
-        packet: &Packet<'_>,
+        (view, packet): (&PacketView<'_>, &Packet<'_>),
+        observer: &mut O,
     ) -> Result<Departure, DropReason> {
         let src = view.tuple.src;
         // There is no translation for a source that is not the sender's own (UDR-18).
@@ -310,7 +310,9 @@ impl Leg<'_> {
         let is_ipv4 = |_: &PoolId| src.is_ipv4();
         let shared = balanced.or(egress.default_outbound.filter(is_ipv4));
         match (egress.nat_gateway.filter(is_ipv4), instance, shared) {
-            (Some(pool), _, _) | (None, None, Some(pool)) => self.map(edge, pool, (sender, segment), view, is_whole),
+            (Some(pool), _, _) | (None, None, Some(pool)) => {
+                self.map(edge, pool, (sender, segment), (view, is_whole), observer)
+            }
             (None, Some(instance), _) => Ok(instance),
             (None, None, None) => Err(DropReason::NoOutbound),
         }
@@ -338,13 +340,13 @@ impl Leg<'_> {
     }
 
     /// Allocates a port for a new flow: TCP and UDP only, no fragments (NAT-02, SNAT-08).
-    fn map(
+    fn map<O: Observer>(
         self,
         edge: &Edge,
         pool: PoolId,
         (sender, segment): (NicId, TcpSegment),
-        view: &PacketView<'_>,
-        is_whole: bool,
+        (view, is_whole): (&PacketView<'_>, bool),
+        observer: &mut O,
     ) -> Result<Departure, DropReason> {
         let pool = edge.pool(pool);
         let flow = view.tuple;
@@ -355,9 +357,17 @@ impl Leg<'_> {
             return Ok(Departure::Reset);
         }
         let outbound = Outbound { nic: sender, flow, pool, segment, now: self.now };
-        let opened = self.flows.mappings.open(&outbound).ok_or(DropReason::NotTranslatable)?;
-        let mapped = opened.map_err(|_| DropReason::SnatExhausted)?;
+        let mapped = self.open(&outbound, observer)?;
         Ok(Departure::Mapped { public: mapped.public })
+    }
+
+    /// Maps a new flow to a port of its pool.
+    pub(super) fn open<O: Observer>(self, outbound: &Outbound<'_>, observer: &mut O) -> Result<Mapped, DropReason> {
+        let opened = self.flows.mappings.open(outbound).ok_or(DropReason::NotTranslatable)?;
+        opened.map_err(|_| {
+            observer.step(Step::NoPort { nic: outbound.nic });
+            DropReason::SnatExhausted
+        })
     }
 
     /// The mapping of a packet from the Internet; of an ICMP error, the mapping of the flow that it is about.

@@ -104,6 +104,7 @@ impl Asked<'_> {
             | Step::Balance { .. }
             | Step::Gateway { .. }
             | Step::NoRoom { .. }
+            | Step::NoPort { .. }
             | Step::Dropped { .. } => false,
         }
     }

@@ -89,7 +89,7 @@ impl Leg<'_> {
         if let Some(map) = from.iter().find(|map| map.is_internal((src, flow.src_port), flow.protocol)) {
             let (dst, port) = renamed.dst.unwrap_or((dst, None));
             let flow = Tuple { dst, dst_port: port.unwrap_or(flow.dst_port), ..*flow };
-            let name = self.sender(tunnel, map, src, &flow, (view, packet))?;
+            let name = self.sender(tunnel, (map, src), &flow, (view, packet), observer)?;
             observer.step(Step::Translate(Translation::source((src, src_port), with_port(name, src_port))));
             renamed.src = Some(name);
             renamed.lent[1] = map.pool.is_some().then_some(UsedMapping { side: MappingSide::Inside, nic: tunnel });
@@ -125,13 +125,13 @@ impl Leg<'_> {
         Ok((address, Some(port)))
     }
 
-    fn sender(
+    fn sender<O: Observer>(
         self,
         tunnel: NicId,
-        map: &AddressMap,
-        src: IpAddr,
+        (map, src): (&AddressMap, IpAddr),
         flow: &Tuple,
         (view, packet): (&PacketView<'_>, &Packet<'_>),
+        observer: &mut O,
     ) -> Result<Name, DropReason> {
         let Some(pool) = &map.pool else { return Ok(map.outward((src, flow.src_port))) };
         if packet.fragment().is_some() {
@@ -147,8 +147,7 @@ impl Leg<'_> {
             None if !view.starts_flow() || !has_port(packet) => return Err(DropReason::NotTranslatable),
             None => {
                 let outbound = Outbound { nic: tunnel, flow, pool, segment, now: self.now };
-                let opened = mappings.open(&outbound).ok_or(DropReason::NotTranslatable)?;
-                opened.map_err(|_| DropReason::SnatExhausted)?
+                self.open(&outbound, observer)?
             }
         };
         let (address, port) = mapped.public;

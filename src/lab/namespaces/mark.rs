@@ -73,7 +73,6 @@ pub(in crate::lab) fn namespaces(lab: &str) -> Vec<(PathBuf, ProcessId)> {
 
 /// The living daemons of a lab, by its namespaces' marks. A guest may have written another number there: only a
 /// process that runs this program counts.
-/// that runs this program counts.
 pub(in crate::lab) fn daemons(lab: &str) -> Vec<ProcessId> {
     let own = process::program(process::own_id());
     let is_daemon = |daemon: &ProcessId| {

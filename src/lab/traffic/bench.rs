@@ -134,9 +134,9 @@ impl Course {
     fn try_tcp(&self, streams: usize, span: Duration) -> Result<Transfer> {
         let (listener, at) = self.listener()?;
         let clients = (0..streams).map(|_| self.connect(at)).collect::<io::Result<Vec<_>>>();
-        let clients = clients.during(|| format!("cannot connect to {at}"))?;
+        let clients = clients.through_the_lab(|| format!("cannot connect to {at}"))?;
         let servers = (0..streams).map(|_| listener.accept().map(|(server, _)| server)).collect::<io::Result<Vec<_>>>();
-        let servers = servers.during(|| "cannot accept a connection".into())?;
+        let servers = servers.through_the_lab(|| "cannot accept a connection".into())?;
         let start = Instant::now();
         let received: io::Result<Vec<u64>> = thread::scope(|scope| {
             let receivers: Vec<_> = servers.into_iter().map(|server| scope.spawn(|| receive_all(server))).collect();
@@ -145,7 +145,7 @@ impl Course {
             }
             receivers.into_iter().map(|thread| thread.join().expect("receiving does not panic")).collect()
         });
-        let bytes = received.during(|| "a transfer broke off".into())?.iter().sum();
+        let bytes = received.through_the_lab(|| "a transfer broke off".into())?.iter().sum();
         Ok(Transfer { bytes, took: start.elapsed() })
     }
 
@@ -156,7 +156,7 @@ impl Course {
     fn try_udp(&self, stream: Stream, span: Duration) -> Result<Datagrams> {
         let (server, at) = self.datagrams()?;
         let clients = (0..stream.flows).map(|_| self.towards(at)).collect::<io::Result<Vec<_>>>();
-        let clients = clients.during(|| format!("cannot send to {at}"))?;
+        let clients = clients.through_the_lab(|| format!("cannot send to {at}"))?;
         let over = AtomicBool::new(false);
         let ((sent, took), received) = thread::scope(|scope| {
             let receiver = scope.spawn(|| count(&server, &over));
@@ -164,7 +164,7 @@ impl Course {
             over.store(true, Ordering::Relaxed);
             (sent, receiver.join().expect("counting does not panic"))
         });
-        let received = received.during(|| format!("cannot receive at {at}"))?;
+        let received = received.through_the_lab(|| format!("cannot receive at {at}"))?;
         Ok(Datagrams { sent, received, took })
     }
 
@@ -175,7 +175,7 @@ impl Course {
 
     fn try_round_trips(&self, span: Duration) -> Result<RoundTrips> {
         let (server, at) = self.datagrams()?;
-        let client = self.towards(at).during(|| format!("cannot send to {at}"))?;
+        let client = self.towards(at).through_the_lab(|| format!("cannot send to {at}"))?;
         let over = AtomicBool::new(false);
         let times = thread::scope(|scope| {
             scope.spawn(|| echo(&server, &over));
@@ -183,7 +183,7 @@ impl Course {
             over.store(true, Ordering::Relaxed);
             times
         });
-        let (times, lost) = times.during(|| format!("no answer from {at}"))?;
+        let (times, lost) = times.through_the_lab(|| format!("no answer from {at}"))?;
         Ok(RoundTrips::of(times, lost))
     }
 
@@ -203,7 +203,7 @@ impl Course {
             let _ = self.to.run(|| TcpStream::connect_timeout(&at, PATIENCE));
             count
         });
-        Ok(Connects { count: count.during(|| format!("cannot connect to {at}"))?, took: start.elapsed() })
+        Ok(Connects { count: count.through_the_lab(|| format!("cannot connect to {at}"))?, took: start.elapsed() })
     }
 
     fn listener(&self) -> Result<(TcpListener, SocketAddr)> {

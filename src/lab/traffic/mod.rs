@@ -266,7 +266,7 @@ impl Ground<'_> {
             Err(error) if error.kind() == io::ErrorKind::NetworkUnreachable => {
                 (Answer::NoRoute, Flow::tcp((trial.bind.unwrap_or(peer), 0), (peer, 0)))
             }
-            asked => asked.during(|| format!("cannot send from {}", self.name(trial.from)))?,
+            asked => asked.through_the_lab(|| format!("cannot send from {}", self.name(trial.from)))?,
         };
         Ok(Attempt { answer, flow, took: start.elapsed() })
     }

@@ -66,12 +66,12 @@ pub fn tcp_transfer(from: Node<'_>, to: Node<'_>, address: Ipv4Addr, span: Durat
     let listener = inside(to, || TcpListener::bind((address, 0)))?;
     let at = listener.local_addr().during(|| "cannot read an address".into())?;
     let client = inside(from, || TcpStream::connect_timeout(&at, PATIENCE))?;
-    let (server, _) = listener.accept().during(|| "cannot accept a connection".into())?;
+    let (server, _) = listener.accept().through_the_lab(|| "cannot accept a connection".into())?;
     thread::scope(|scope| {
         let sender = scope.spawn(move || send_for(client, span));
         let received = receive_all(server);
         let sent = sender.join().unwrap_or_else(|_| Err(io::Error::other("the sender panicked")));
-        sent.and(received).during(|| "the transfer broke off".into())
+        sent.and(received).through_the_lab(|| "the transfer broke off".into())
     })
 }
 
@@ -100,5 +100,5 @@ fn receive_all(mut server: TcpStream) -> io::Result<(u64, Duration)> {
 
 fn inside<T: Send>(node: Node<'_>, f: impl FnOnce() -> io::Result<T> + Send) -> Result<T> {
     let name = &node.node.name;
-    open(node)?.run(f).and_then(|done| done).during(|| format!("{name}: no answer"))
+    open(node)?.run(f).and_then(|done| done).through_the_lab(|| format!("{name}: no answer"))
 }

@@ -33,7 +33,7 @@ pub fn with_connections<T>(
     let _listeners = ground.listeners(trial.place().into_iter())?;
     let (origin, at) = (ground.origin(trial), SocketAddr::new(trial.destination, trial.port()));
     let opened = ground.namespace(trial.from)?.run(|| open(&origin, at, count, limit)).and_then(|opened| opened);
-    let connections = opened.during(|| format!("cannot connect from {}", ground.name(trial.from)))?;
+    let connections = opened.through_the_lab(|| format!("cannot connect from {}", ground.name(trial.from)))?;
     Ok(look(&connections))
 }
 

@@ -103,10 +103,7 @@ fn lb_25_a_reset_is_reported_with_the_interface_of_the_flow() {
             told.extend([leg.steps().first().copied(), leg.steps().last().copied()].map(Option::unwrap));
         }
     });
-    let nic = match snapshot.ports[lab.port(&node).0 as usize] {
-        Ingress::Nic(nic) => nic,
-        ref other => panic!("{other:?}"),
-    };
+    let nic = lab.nic(&node);
     let [far, near] = ["internet", &node].map(|end| Step::Delivered { port: lab.port(end) });
     assert_eq!(told, [Step::Reset { nic }, far, Step::Reset { nic }, near]);
 }
@@ -174,6 +171,8 @@ fn snat_05_snat_06_each_backend_has_ports_of_its_own_and_none_of_a_rules_block()
     assert!(own[0].iter().all(|port| (1024..2024).contains(port) && !(2000..2008).contains(port)));
     assert!(own[1].iter().all(|port| (2024..3024).contains(port)));
     assert_eq!(port_of("a", 30_000), Err(DropReason::SnatExhausted));
+    let refused = tcp((address("a"), 30_000), (INTERNET, 443), SYN);
+    assert_eq!(lab.without_a_port("a", &refused), Some(lab.nic("a")));
     let elsewhere = lab.send("a", &tcp((address("a"), 30_000), ("198.18.0.2", 443), SYN)).unwrap().1;
     assert_eq!(elsewhere[12..16], [203, 0, 113, 30]);
     // The answer finds its way back.

@@ -334,6 +334,7 @@ fn words(step: Step) -> String {
         Step::Route { next_hop, .. } => format!("route {next_hop:?}"),
         Step::Cross { from, into, .. } => format!("cross {} to {}", from.0, into.0),
         Step::NoRoom { nic, full } => format!("no room {}: {full:?}", nic.0),
+        Step::NoPort { nic } => format!("no port {}", nic.0),
         Step::Arrive { nic } => format!("arrive {}", nic.0),
         Step::Translate(Translation { from, to, .. }) => format!("translate {} to {}", from.0, to.0),
         Step::Balance { backend, .. } => format!("balance to {}", backend.0),

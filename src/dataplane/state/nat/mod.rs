@@ -35,6 +35,9 @@ use family::{Family, bucket_inside, bucket_outside};
 
 /// The first port that is mapped: 64,512 of them (NAT-02).
 const FIRST_PORT: u16 = 1024;
+/// The protocols whose flows are mapped; of ICMP, the echoes.
+pub const MAPPED: [Protocol; 3] = [Protocol::TCP, Protocol::UDP, Protocol::ICMP];
+
 /// Counters of flows by destination; destinations with the same hash share one.
 const COUNTED: usize = 1 << 16;
 /// Counters of mappings by NIC; NICs with the same slot share one.
