@@ -384,6 +384,19 @@ fn a_peer_that_does_not_read() {
     assert_eq!(ending, Some(Ending::Sent(Notification::new(8, 0))));
 }
 
+/// Last words that nobody reads are dropped after five seconds, long before the hold time.
+#[test]
+fn last_words_wait_for_no_reader() {
+    let (mut world, _) = answers(&[open(), hand_made(4, &[])].concat());
+    let (peer, now, node) = (PeerId(1), world.now, &mut world.nodes[0]);
+    node.stop_peer(peer, &Notification::shutdown("maintenance"), now);
+    let at = now + Duration::from_secs(5);
+    assert_eq!((node.transport(peer, Side::Remote), node.poll_timeout()), (Transport::Closing, Some(at)));
+    assert!(!node.outgoing(peer, Side::Remote).is_empty());
+    node.handle_timeout(at);
+    assert!(node.outgoing(peer, Side::Remote).is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

@@ -113,13 +113,15 @@ mod tests {
             assert_eq!(said.fact, Some(reached(true)));
             (said.holds, said.text)
         };
-        let both = "{below: 5ms, p99: 20ms}";
+        let (both, last) = ("{below: 5ms, p99: 20ms}", "{p99: 20ms}");
         for (wanted, measured, holds, text) in [
             ("5ms", (4990, 99_000, 10), true, "4.99 ms, 1 of 100 above 99.00 ms"),
             ("5ms", (5000, 5000, 10), false, "5.00 ms, 1 of 100 above 5.00 ms"),
             (both, (1000, 20_000, 10), true, "1.00 ms, 1 of 100 above 20.00 ms"),
             (both, (1000, 20_010, 10), false, "1.00 ms, 1 of 100 above 20.01 ms"),
             (both, (6000, 7000, 10), false, "6.00 ms, 1 of 100 above 7.00 ms"),
+            (last, (19_000, 20_000, 10), true, "19.00 ms, 1 of 100 above 20.00 ms"),
+            (last, (1000, 20_010, 10), false, "1.00 ms, 1 of 100 above 20.01 ms"),
             (both, (0, 0, 0), false, "0.00 ms, 1 of 100 above 0.00 ms"),
         ] {
             assert_eq!(said(wanted, measured), (holds, text.to_owned()), "{wanted} {measured:?}");

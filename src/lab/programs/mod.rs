@@ -159,4 +159,20 @@ mod tests {
         assert_eq!(last_lines(&log, 9, 8), ["o", "three"], "so many bytes of the end");
         assert_eq!(last_lines(&dir.path().join("none"), 9, 9), [""; 0]);
     }
+
+    /// A program that ends when it is asked to is waited for no longer than that takes; one in five on a busy machine.
+    #[test]
+    fn programs_that_end_are_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::begin(&dir.path().join("journal")).unwrap();
+        let mut took = || {
+            let child = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+            let leader = ProcessId::of(child.id()).unwrap();
+            let begun = Instant::now();
+            stop(vec![Program { node: "web".to_owned(), command: "sleep".to_owned(), child, leader }], &mut journal);
+            assert!(!leader.is_alive());
+            begun.elapsed()
+        };
+        assert!((0..5).any(|_| took() < GRACE));
+    }
 }
