@@ -353,3 +353,29 @@ virtualMachines: [{name: a, networkInterfaces: [{subnet: v/s}]}]
     let rows = vnet::analysis::routes(&network, &compiled, subnet);
     assert!(rows.iter().any(|row| row.state == RouteState::Invalid), "{rows:?}");
 }
+
+/// SYS-11: TCP to a service leaves by the subnet's service endpoint, where no lab has the service; so a ping that is not
+/// translated is not told to be TCP.
+#[test]
+fn sys_11_tcp_is_no_advice_where_a_service_endpoint_takes_it() {
+    let yaml = "
+internet: {addresses: [203.0.113.4, 8.8.8.8]}
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.41.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.41.0.0/24, serviceEndpoints: [{service: Microsoft.Storage}]}]
+publicIPAddresses: [{name: out, sku: Standard}]
+natGateways: [{name: nat, publicIpAddresses: [out]}]
+virtualMachines: [{name: a, networkInterfaces: [{subnet: v/s}]}]
+";
+    let nat = with(yaml, "0/24, serviceEndpoints", "0/24, natGateway: nat, serviceEndpoints");
+    for (yaml, other) in [(yaml, "publicIPAddress, which"), (&nat, "publicIPAddress in")] {
+        let text = |destination: &str| ask(yaml, "a", destination).fix.unwrap().text;
+        let advised = |protocols: &str| format!("ask with {protocols}, or give 10.41.0.4 a {other}");
+        assert!(text("203.0.113.4").starts_with(&advised("UDP")), "{}", text("203.0.113.4"));
+        assert!(text("8.8.8.8").starts_with(&advised("TCP or UDP")), "{}", text("8.8.8.8"));
+        assert_eq!(ask(yaml, "a", "203.0.113.4:53/udp").verdict, Verdict::Reachable);
+        assert_eq!(ask(yaml, "a", "203.0.113.4:443").forward.dropped.as_deref(), Some("NoService"));
+    }
+}
