@@ -5,7 +5,7 @@ use std::fs;
 
 use vnet::analysis::{Explanation, Fix, Verdict};
 
-use super::applied::{File, closed};
+use super::applied::{File, closed, opened};
 use super::{changes, nodes, with};
 
 fn fixes(answer: &Explanation) -> Vec<&Fix> {
@@ -80,6 +80,109 @@ fn peer_30_a_route_to_a_gateway_needs_the_peers() {
         let flag = "virtualNetworks[2].virtualNetworkPeerings[0].useRemoteGateways".to_owned();
         assert_eq!(changed, [(flag, "true".to_owned())]);
     }
+}
+
+/// An appliance alone in its subnet; its table has a route that leads back to it, and another.
+const LOOP: &str = "
+virtualNetworks:
+  - name: hub
+    location: westeurope
+    addressSpace: [10.0.0.0/16]
+    subnets: [{name: nva, addressPrefix: 10.0.0.0/24, routeTable: rt}]
+    virtualNetworkPeerings:
+      - {name: hub-a, remoteVirtualNetwork: a, allowForwardedTraffic: true}
+      - {name: hub-b, remoteVirtualNetwork: b, allowForwardedTraffic: true}
+      - {name: hub-c, remoteVirtualNetwork: c, allowForwardedTraffic: true}
+  - {name: a, location: westeurope, addressSpace: [10.1.0.0/16], subnets: [{name: s, addressPrefix: 10.1.0.0/24, routeTable: spokes}],
+     virtualNetworkPeerings: [{name: a-hub, remoteVirtualNetwork: hub, allowForwardedTraffic: true}]}
+  - {name: b, location: westeurope, addressSpace: [10.2.0.0/16], subnets: [{name: s, addressPrefix: 10.2.0.0/24, routeTable: spokes}],
+     virtualNetworkPeerings: [{name: b-hub, remoteVirtualNetwork: hub, allowForwardedTraffic: true}]}
+  - {name: c, location: westeurope, addressSpace: [10.3.0.0/16], subnets: [{name: s, addressPrefix: 10.3.0.0/24, routeTable: spokes}],
+     virtualNetworkPeerings: [{name: c-hub, remoteVirtualNetwork: hub, allowForwardedTraffic: true}]}
+routeTables:
+  - name: spokes
+    routes: [{name: all, addressPrefix: 10.0.0.0/8, nextHopType: VirtualAppliance, nextHopIpAddress: 10.0.0.4}]
+  - name: rt
+    routes:
+      - {name: b, addressPrefix: 10.2.0.0/16, nextHopType: VirtualAppliance, nextHopIpAddress: 10.0.0.4}
+      - {name: not-c, addressPrefix: 10.3.0.0/16, nextHopType: None}
+virtualMachines:
+  - {name: va, networkInterfaces: [{subnet: a/s}]}
+  - {name: vb, networkInterfaces: [{subnet: b/s}]}
+  - {name: vc, networkInterfaces: [{subnet: c/s}]}
+  - {name: nva, networkInterfaces: [{subnet: hub/nva, enableIPForwarding: true}]}
+";
+
+/// UDR-17: the route that loops is taken away alone: the rest of the table is meant.
+#[test]
+fn udr_17_a_route_that_loops_is_removed_and_the_rest_of_its_table_stays() {
+    let file = File::parse(LOOP);
+    let (changed, mended) = mended(&file, "va", "vb");
+    assert_eq!(changed, [("routeTables[1].routes[0]".to_owned(), String::new())]);
+    let opened = opened(&file.differences(&mended, &[443]));
+    assert!(!opened.is_empty() && opened.iter().all(|(from, to, _)| from != "vc" && to != "vc"), "{opened:?}");
+    // A table that also keeps the routes of gateways out is more than its one route.
+    let route = "      - {name: not-c, addressPrefix: 10.3.0.0/16, nextHopType: None}\n";
+    let alone = with(&with(LOOP, route, ""), "  - name: rt\n", "  - name: rt\n    disableBgpRoutePropagation: true\n");
+    assert_eq!(changes(fixes(&File::parse(&alone).ask("va", "vb"))[0]), [("routeTables[1].routes[0]", "")]);
+}
+
+/// CH-04: where the appliance's own route leads back to it, and the destination is behind the next hub, the table that
+/// the subnet has gets the longer route.
+#[test]
+fn ch_04_a_loop_before_the_next_hub_is_mended_by_the_longer_route() {
+    let spoke = |name: &str, range: u8, hub: &str| {
+        format!(
+            "  - {{name: {name}, location: westeurope, addressSpace: [10.{range}.0.0/16], subnets: [{{name: s, addressPrefix: \
+             10.{range}.0.0/24, routeTable: rt-{name}}}], virtualNetworkPeerings: [{{name: {name}-{hub}, remoteVirtualNetwork: {hub}, \
+             allowForwardedTraffic: true}}]}}\n"
+        )
+    };
+    let hub = |name: &str, range: u8, peers: [&str; 2]| {
+        let link = |peer| format!("{{name: {name}-{peer}, remoteVirtualNetwork: {peer}, allowForwardedTraffic: true}}");
+        format!(
+            "  - {{name: {name}, location: westeurope, addressSpace: [10.{range}.0.0/16], subnets: [{{name: nva, addressPrefix: \
+             10.{range}.0.0/24, routeTable: rt-{name}}}], virtualNetworkPeerings: [{}]}}\n",
+            peers.map(link).join(", ")
+        )
+    };
+    let all = |hop: &str| {
+        format!("{{name: all, addressPrefix: 10.0.0.0/8, nextHopType: VirtualAppliance, nextHopIpAddress: {hop}}}")
+    };
+    let yaml = [
+        "virtualNetworks:\n".to_owned(),
+        hub("h1", 10, ["a", "h2"]),
+        hub("h2", 20, ["b", "h1"]),
+        spoke("a", 11, "h1"),
+        spoke("b", 21, "h2"),
+    ]
+    .concat()
+        + &format!(
+            "routeTables:\n  - {{name: rt-a, routes: [{0}]}}\n  - {{name: rt-b, routes: [{1}]}}\n  - {{name: rt-h1, routes: [{0}]}}\n  \
+             - {{name: rt-h2, routes: []}}\n",
+            all("10.10.0.4"),
+            all("10.20.0.4")
+        )
+        + "virtualMachines:
+  - {name: va, networkInterfaces: [{subnet: a/s}]}
+  - {name: vb, networkInterfaces: [{subnet: b/s}]}
+  - {name: n1, networkInterfaces: [{subnet: h1/nva, enableIPForwarding: true}]}
+  - {name: n2, networkInterfaces: [{subnet: h2/nva, enableIPForwarding: true}]}
+";
+    let route = |name: &str, range: &str, hop: &str| {
+        format!("{{name: {name}, addressPrefix: {range}, nextHopType: VirtualAppliance, nextHopIpAddress: {hop}}}")
+    };
+    let file = File::parse(&yaml);
+    assert!(file.ask("va", "vb").cause.unwrap().starts_with("loop at n1: its own subnet h1/nva uses"));
+    let (changed, after) = mended(&file, "va", "vb");
+    assert_eq!(
+        changed,
+        [
+            ("routeTables[2].routes[1]".to_owned(), route("to-b", "10.21.0.0/16", "10.20.0.4")),
+            ("routeTables[3].routes[0]".to_owned(), route("to-a", "10.11.0.0/16", "10.10.0.4")),
+        ]
+    );
+    assert_eq!(nodes(&after.ask("va", "vb").forward), ["va", "n1", "n2", "vb"]);
 }
 
 /// CH-03: the answer takes a way that the request's routes cannot mirror in one step; a route that makes the path

@@ -46,6 +46,17 @@ impl Case<'_> {
         }
     }
 
+    /// For an appliance whose own route leads back to it: the longer route to the next appliance, where networks are
+    /// connected only over others.
+    pub(super) fn onward(&self, leg: &Leg, cause: &str) -> Option<Diagnosis> {
+        let (own, home) = (self.names.vnet(leg.router()), self.home(self.walk.dst)?);
+        if own == home || connected(self.names.network, own).any(|link| link.remote == home) {
+            return None;
+        }
+        let Choice::One(hop, why) = self.choose(leg, self.between(own, home)?.first().copied()) else { return None };
+        Some(self.route_through(leg, cause.to_owned(), home, &hop, &format!("{hop}{why}")))
+    }
+
     /// The networks of a shortest chain of connected peerings between two; one where each network has an appliance, if
     /// there is such a chain.
     fn between(&self, own: VnetIx, home: VnetIx) -> Option<Vec<VnetIx>> {
