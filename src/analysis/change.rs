@@ -187,11 +187,10 @@ impl Edit {
         self.note(format!("routeTables[{}].routes[{route}]", table.0), None);
     }
 
-    /// Gives a route an appliance as its next hop.
-    pub(super) fn lead_to(&mut self, table: RouteTableIx, route: usize, to: IpAddr) {
+    /// Gives a route another next hop.
+    pub(super) fn lead_to(&mut self, table: RouteTableIx, route: usize, next_hop: RouteNextHop) {
         let Route { name, destination, .. } = self.network.route_tables[table.0].routes[route].clone();
         let destination = self.destination(destination);
-        let next_hop = RouteNextHop::VirtualAppliance(to);
         let value = route_value(&name, destination, &next_hop);
         self.table(table).routes[route].next_hop = next_hop;
         self.note(format!("routeTables[{}].routes[{route}]", table.0), Some(value));

@@ -5,6 +5,7 @@ mod access;
 mod applied;
 mod beyond;
 mod causes;
+mod effects;
 mod files;
 mod gateways;
 mod guests;

@@ -90,3 +90,37 @@ fn avs_12_a_distributed_firewalls_ports_are_asked_one_by_one() {
     let opens = |source| (Shift::Opens, source, "sddc-data", "tcp/5433".to_owned());
     assert_eq!(found, [opens("sddc-web1"), opens("sddc-web2")]);
 }
+
+/// SYS-11: a service endpoint takes TCP to a service's ranges, and a ping to the same addresses goes by the gateway.
+#[test]
+fn sys_11_a_pair_fares_by_ping_as_it_does_not_by_tcp() {
+    let topology = "
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets:
+      - {name: with, addressPrefix: 10.1.0.0/24, serviceEndpoints: [{service: Microsoft.Storage}]}
+      - {name: without, addressPrefix: 10.1.1.0/24}
+      - {name: GatewaySubnet, addressPrefix: 10.1.255.0/27}
+publicIPAddresses: [{name: gw-ip, sku: Standard}]
+virtualNetworkGateways: [{name: gw, virtualNetwork: v, publicIPAddress: gw-ip}]
+localNetworkGateways: [{name: lng, gatewayIpAddress: 198.51.100.1, localNetworkAddressSpace: [203.0.113.0/28]}]
+connections: [{name: c, connectionType: IPsec, virtualNetworkGateway1: gw, localNetworkGateway2: lng, sharedKey: k}]
+sites: [{name: dc, gatewayIpAddress: 198.51.100.1, addressSpace: [203.0.113.0/28], addresses: [203.0.113.4]}]
+virtualMachines:
+  - {name: a, networkInterfaces: [{subnet: v/with}]}
+  - {name: b, networkInterfaces: [{subnet: v/without}]}
+";
+    let network =
+        vnet::config::load(topology, "test.yaml").unwrap_or_else(|errors| panic!("{errors}\n{topology}")).network;
+    let matrix = ask(&network, [443].into_iter());
+    let found = matrix.pairs.iter().filter(|pair| pair.destination == "dc");
+    let dropped = |pair: &analysis::Pair| pair.forward.dropped.clone().unwrap_or_default();
+    let found: Vec<_> = found.map(|pair| (pair.source.as_str(), pair.traffic.to_string(), dropped(pair))).collect();
+    for (source, traffic, dropped) in &found {
+        let expected = if *source == "a" && traffic.starts_with("tcp/") { "NoService" } else { "" };
+        assert_eq!(dropped, expected, "{source}, {traffic}");
+    }
+    assert!(found.len() >= 6, "{found:?}");
+}

@@ -8,16 +8,16 @@ mod fixes;
 pub(super) mod live;
 mod reasons;
 pub(super) mod traced_leg;
+mod trials;
 pub(super) mod verify;
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::compile::{Compiled, compile_next};
-use crate::model::{ForwardedMode, Health, Network};
+use crate::compile::Compiled;
+use crate::model::{ForwardedMode, Network};
 
 use super::change::Change;
 use super::query::names::Names;
@@ -28,8 +28,9 @@ use super::walk::branches::{Branch, Branches};
 use super::walk::guest_rules::{GuestMet, GuestRules, PacketResult};
 use super::walk::narration::Path;
 use super::walk::round_trip::{RoundTrip, foreign_links};
-use fixes::{Case, Diagnosis, ProposedFix};
+use fixes::{Case, Diagnosis};
 use reasons::reasons;
+use trials::Trials;
 
 pub use crate::model::Verdict;
 
@@ -242,50 +243,12 @@ impl Branches {
 
 /// All obstacles, each found with the fixes before it applied.
 fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &RoundTrip) -> Vec<Obstacle> {
-    let mut found = Vec::new();
+    let (mut found, mut trials) = (Vec::new(), Trials::new(names, (ends, probe), trip));
     let mut next = trip.diagnose(names, ends, probe);
-    let mut learned = Cow::Borrowed(names.compiled.learned());
-    while let Some(Diagnosis { cause, fix: proposed }) = next.take() {
-        let Some(ProposedFix { text, changes, commands, probed, network }) = proposed else {
-            found.push(Obstacle { cause, fix: None });
-            break;
-        };
-        // The ends are numbered: a change of properties keeps every number, and rules may be new.
-        let ids = names.compiled.ids().as_edited(&network);
-        if let Some(health) = learned.health.as_ref().filter(|_| !probed.is_empty()) {
-            let (mut health, up) = (health.clone(), Health { up: true, since: 0, reason: String::new() });
-            health.extend(probed.into_iter().map(|key| (key, up.clone())));
-            learned.to_mut().health = Some(health);
-        }
-        let compiled = compile_next(&network, &learned, ids, 0, names.compiled);
-        let names = Names { network: &network, compiled: &compiled };
-        let after = Branches::take(names, &mut ScratchFlows::new(), ends, probe).worst().diagnose(names, ends, probe);
-        let checked = removes(&changes, &cause, after.as_ref().map(|after| after.cause.as_str()));
-        found.push(Obstacle { cause, fix: Some(Fix { text, changes, commands, checked }) });
-        if checked && found.len() < MAX_OBSTACLES {
-            next = after;
-        }
+    while let Some(diagnosis) = next.take().filter(|_| found.len() < MAX_OBSTACLES) {
+        let (obstacle, after) = trials.remove(diagnosis);
+        found.push(obstacle);
+        next = after;
     }
     found
-}
-
-/// Whether changes removed an obstacle, judged by the obstacle that is met after them.
-fn removes(changes: &[Change], cause: &str, after: Option<&str>) -> bool {
-    !changes.is_empty() && after != Some(cause)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_obstacle_is_removed_if_something_changed_and_it_is_not_met_again() {
-        let changes = [Change { path: "internet".to_owned(), value: None }];
-        assert!(removes(&changes, "a rule", None));
-        assert!(removes(&changes, "a rule", Some("another")));
-        assert!(!removes(&changes, "a rule", Some("a rule")));
-        // A fix in words only has not been tried.
-        assert!(!removes(&[], "a rule", None));
-        assert!(!removes(&[], "a rule", Some("another")));
-    }
 }

@@ -286,6 +286,12 @@ fn udr_17_an_appliance_alone_in_its_subnet_needs_no_table() {
     assert_eq!(fix(&answer).text, "take route table rt off subnet v/nva");
     assert_eq!(fix(&answer).changes[0].path, "virtualNetworks[0].subnets[1].routeTable");
     assert!(fix(&answer).checked);
+    // A second route of the table is another matter: where a second subnet uses it too, neither can be taken away.
+    let second =
+        with(&circling(""), "routes: [", "routes: [{name: no, addressPrefix: 192.0.2.0/24, nextHopType: None}, ");
+    let answer = ask(&second, "a", "b");
+    assert_eq!(fix(&answer).text, "give subnet v/nva a route table of its own, without route all");
+    assert!(fix(&answer).changes.is_empty());
     let beside = circling("  - {name: c, networkInterfaces: [{subnet: v/nva}]}\n");
     let answer = ask(&beside, "a", "b");
     assert_eq!(fix(&answer).text, "move nva to a subnet of its own, without that route");

@@ -95,10 +95,38 @@ fn examine(file: &File, (source, asked): (&str, &str), answer: &Explanation, fix
     if !closed.is_empty() {
         return Err(format!("closes {closed:?}"));
     }
-    // A rule is for one flow.
     let rule = fix.changes.iter().all(|change| change.path.contains("ules["));
+    let route = fix.changes.iter().all(|change| {
+        let table = change.path.starts_with("routeTables[") && change.path.ends_with(']');
+        table || change.path.ends_with(".routeTable")
+    });
+    let destination = asked.trim_end_matches(":22");
     let port = if asked.ends_with(":22") { "tcp/22" } else { "ping" };
-    let meant = (source.to_owned(), asked.trim_end_matches(":22").to_owned(), port.to_owned());
-    let wider: Vec<_> = opened(&differences).into_iter().filter(|pair| rule && *pair != meant).collect();
+    // A rule is for one flow, a route for the networks of both ends and the appliances between them.
+    let meant = |(from, to, traffic): &(String, String, String)| {
+        let ends = [place(file, source), place(file, destination)];
+        let near = |node: &String| ends.contains(&place(file, node)) || forwards(file, node);
+        match (rule, route) {
+            (true, _) => (from.as_str(), to.as_str(), traffic.as_str()) == (source, destination, port),
+            (false, true) => near(from) && near(to),
+            (false, false) => true,
+        }
+    };
+    let wider: Vec<_> = opened(&differences).into_iter().filter(|pair| !meant(pair)).collect();
     if wider.is_empty() { Ok(()) } else { Err(format!("opens {wider:?}")) }
+}
+
+/// A machine's virtual network; another node's own name.
+fn place(file: &File, node: &str) -> String {
+    let subnet = machine(file, node).and_then(|machine| machine["networkInterfaces"][0]["subnet"].as_str());
+    subnet.and_then(|subnet| subnet.split('/').next()).unwrap_or(node).to_owned()
+}
+
+fn forwards(file: &File, node: &str) -> bool {
+    let nics = machine(file, node).and_then(|machine| machine["networkInterfaces"].as_array());
+    nics.is_some_and(|nics| nics.iter().any(|nic| nic["enableIPForwarding"] == true))
+}
+
+fn machine<'a>(file: &'a File, node: &str) -> Option<&'a Value> {
+    file.0["virtualMachines"].as_array()?.iter().find(|machine| machine["name"] == node)
 }

@@ -78,14 +78,18 @@ fn mended(broken: &File, (source, asked): (&str, &str), intact: &Pairs) -> Resul
 fn all_fixes(broken: &File, answer: &Explanation) -> Result<File, String> {
     let further = answer.further.iter().map(|further| further.fix.as_ref());
     let mut mended = broken.clone();
+    // A table is added only for a subnet that has none in the file.
+    let has_table = |path: &str| {
+        let at: Vec<usize> = path.split(['[', ']']).filter_map(|part| part.parse().ok()).collect();
+        !broken.0["virtualNetworks"][at[0]]["subnets"][at[1]]["routeTable"].is_null()
+    };
     for fix in std::iter::once(answer.fix.as_ref()).chain(further) {
         let fix = fix.filter(|fix| fix.checked && !fix.changes.is_empty()).ok_or("an obstacle without a tried fix")?;
         let tables = |file: &File| file.0["routeTables"].as_array().map_or(0, Vec::len);
         let before = tables(&mended);
         mended = mended.with(fix);
-        // A table is added only for a subnet that has none.
-        let given = fix.changes.iter().filter(|change| change.path.ends_with(".routeTable")).count();
-        if tables(&mended) != before + given {
+        let given = fix.changes.iter().filter(|change| change.path.ends_with(".routeTable") && change.value.is_some());
+        if tables(&mended) != before + given.clone().count() || given.clone().any(|change| has_table(&change.path)) {
             return Err("a table beside one that should be changed".to_owned());
         }
     }
@@ -150,6 +154,20 @@ const MISTAKES: &[(&str, Mistake)] = &[
         let route = route(file, random)?;
         route.as_object_mut()?.remove("nextHopIpAddress");
         route["nextHopType"] = json!("None");
+        Some(())
+    }),
+    ("an appliance's own route leads back to it", |file, random| {
+        let tables = file["routeTables"].as_array_mut()?.iter_mut();
+        let own = tables.filter(|table| table["name"].as_str().is_some_and(|name| name.starts_with("rt-hub")));
+        let mut own: Vec<_> = own.collect();
+        let at = random.below(own.len())?;
+        let table = own.swap_remove(at);
+        let hub = if table["name"] == "rt-hub1" { 1 } else { 2 };
+        let mut routes = vec![route_to("10.0.0.0/8", hub)];
+        if random.chance(50) {
+            routes.push(json!({"name": "test-net", "addressPrefix": "192.0.2.0/24", "nextHopType": "None"}));
+        }
+        table["routes"] = json!(routes);
         Some(())
     }),
     ("a rule denies", |file, random| {

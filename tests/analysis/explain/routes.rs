@@ -267,9 +267,15 @@ fn udr_26_a_filter_that_denies_either_way_is_the_cause() {
         cause.contains("does not take 10.0.2.4: system route 10.0.0.0/16 -> VNetPeering (peering one-hub)"),
         "{cause}"
     );
+    // The appliance answers for itself; what the other end begins would be answered by it too.
     let fix = answer.fix.unwrap();
-    assert_eq!(fix.changes.len(), 1, "the appliance answers for itself: {fix:?}");
-    assert!(fix.checked);
+    let paths: Vec<_> = fix.changes.iter().map(|change| change.path.as_str()).collect();
+    assert_eq!((paths, fix.checked), (vec!["routeTables[1].routes[1]", "routeTables[0].routes[1]"], true));
+    let file = File::parse(&masked);
+    let mended = file.with(&fix);
+    let after = mended.ask("a", "dns:53");
+    assert_eq!((after.verdict, nodes(&after.forward)), (Verdict::Reachable, vec!["a", "nva", "dns"]));
+    assert_eq!(closed(&file.differences(&mended, &[53])), []);
     // A default route names everything and means the rest.
     let rest = with(
         &masked,
@@ -352,4 +358,30 @@ virtualMachines: [{name: a, networkInterfaces: [{subnet: v/s}]}]
     let compiled = compile(&network, &Learned::default(), 1);
     let rows = vnet::analysis::routes(&network, &compiled, subnet);
     assert!(rows.iter().any(|row| row.state == RouteState::Invalid), "{rows:?}");
+}
+
+/// SYS-11: TCP to a service leaves by the subnet's service endpoint, where no lab has the service; so a ping that is not
+/// translated is not told to be TCP.
+#[test]
+fn sys_11_tcp_is_no_advice_where_a_service_endpoint_takes_it() {
+    let yaml = "
+internet: {addresses: [203.0.113.4, 8.8.8.8]}
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.41.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.41.0.0/24, serviceEndpoints: [{service: Microsoft.Storage}]}]
+publicIPAddresses: [{name: out, sku: Standard}]
+natGateways: [{name: nat, publicIpAddresses: [out]}]
+virtualMachines: [{name: a, networkInterfaces: [{subnet: v/s}]}]
+";
+    let nat = with(yaml, "0/24, serviceEndpoints", "0/24, natGateway: nat, serviceEndpoints");
+    for (yaml, other) in [(yaml, "publicIPAddress, which"), (&nat, "publicIPAddress in")] {
+        let text = |destination: &str| ask(yaml, "a", destination).fix.unwrap().text;
+        let advised = |protocols: &str| format!("ask with {protocols}, or give 10.41.0.4 a {other}");
+        assert!(text("203.0.113.4").starts_with(&advised("UDP")), "{}", text("203.0.113.4"));
+        assert!(text("8.8.8.8").starts_with(&advised("TCP or UDP")), "{}", text("8.8.8.8"));
+        assert_eq!(ask(yaml, "a", "203.0.113.4:53/udp").verdict, Verdict::Reachable);
+        assert_eq!(ask(yaml, "a", "203.0.113.4:443").forward.dropped.as_deref(), Some("NoService"));
+    }
 }

@@ -3,9 +3,10 @@
 use ipnet::IpNet;
 
 use crate::analysis::query::names::{holds, subnet_name};
+use crate::analysis::walk::Leg;
 use crate::compile::Sender;
 use crate::dataplane::NicId;
-use crate::model::is_routable;
+use crate::model::{RouteTable, is_routable};
 
 use super::{Case, Diagnosis};
 
@@ -78,32 +79,51 @@ impl Case<'_> {
         let object =
             leg.route().map(|(fib, route, hop)| self.names.route(leg.from, fib, route, hop)).unwrap_or_default();
         let subnet = subnet_name(self.names.network, self.names.subnet(leg.from));
-        let (cause, text) = if circle.len() == 1 {
+        if circle.len() == 1 {
             let node = self.names.node(nic);
             let cause = format!("loop at {node}: its own subnet {subnet} uses {object}, which leads back to it");
-            if let Some(diagnosis) = self.table_off(leg.from, &cause) {
-                return diagnosis;
-            }
-            (cause, format!("move {node} to a subnet of its own, without that route"))
-        } else {
-            let cause = format!("loop through {}: {object} closes it", circle.join(", "));
-            (cause, format!("take the route for {} that closes the loop out of subnet {subnet}", self.walk.dst))
-        };
-        self.prose(cause, text)
+            let (onward, without) = (self.onward(leg, &cause), self.without_loop(leg, cause));
+            return match onward {
+                Some(onward) => onward.or(without),
+                None => without,
+            };
+        }
+        let cause = format!("loop through {}: {object} closes it", circle.join(", "));
+        self.prose(cause, format!("take the route for {} that closes the loop out of subnet {subnet}", self.walk.dst))
     }
 
-    /// An appliance that is alone in its subnet needs no route table there: no other machine uses it.
-    fn table_off(&self, nic: NicId, cause: &str) -> Option<Diagnosis> {
+    /// Takes away the route that leads an appliance's packets back to it. Where other machines use it, in the subnet or
+    /// in another with the same table, this is described in words.
+    fn without_loop(&self, leg: &Leg, cause: String) -> Diagnosis {
         let network = self.names.network;
-        let Sender::Nic(ix) = self.names.compiled.sender(nic) else { return None };
-        let (subnet, machine) = (network.nic(ix).subnet, network.nic(ix).virtual_machine);
+        let (subnet, node) = (self.names.subnet(leg.from), self.names.node(leg.from));
         let mut here = network.network_interfaces.iter().filter(|other| other.subnet == subnet);
-        let table = network.subnet(subnet).route_table.filter(|_| here.all(|one| one.virtual_machine == machine))?;
-        let table = &network.route_tables[table.0].name;
+        let alone = here.all(|one| network.vm(one.virtual_machine).name == node);
+        let Some((table, at)) = self.user_route(leg).filter(|_| alone) else {
+            return self.prose(cause, format!("move {node} to a subnet of its own, without that route"));
+        };
+        let subnets = network.virtual_networks.iter().flat_map(|vnet| &vnet.subnets);
+        let users = subnets.filter(|subnet| subnet.route_table == Some(table)).count();
+        let RouteTable { name, routes, disable_bgp_route_propagation, disable_peering_route } =
+            &*network.route_tables[table.0];
+        let (route, subnet_name) = (&routes[at].name, subnet_name(network, subnet));
+        let does_more = routes.len() > 1 || *disable_bgp_route_propagation || *disable_peering_route;
         let mut edit = self.edit();
-        edit.detach_table(subnet);
-        let text = format!("take route table {table} off subnet {}", subnet_name(network, subnet));
-        Some(Diagnosis::with_fix(cause.to_owned(), text, edit))
+        let text = match (does_more, users) {
+            (false, _) => {
+                edit.detach_table(subnet);
+                format!("take route table {name} off subnet {subnet_name}")
+            }
+            (true, 1) => {
+                edit.remove_route(table, at);
+                format!("remove route {route} from route table {name}")
+            }
+            (true, _) => {
+                let text = format!("give subnet {subnet_name} a route table of its own, without route {route}");
+                return self.prose(cause, text);
+            }
+        };
+        Diagnosis::with_fix(cause, text, edit)
     }
 
     /// A virtual network with a public range: only Azure's own networks reach it.

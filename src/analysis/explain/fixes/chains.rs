@@ -9,13 +9,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::analysis::change::Edit;
 use crate::analysis::query::names::{nic_name, subnet_name};
 use crate::analysis::walk::{Leg, Walk};
 use crate::compile::{Sender, connected};
 use crate::dataplane::{NextHop, NicId};
-use crate::model::{RouteNextHop, VnetIx};
+use crate::model::VnetIx;
 
-use super::forwarders::Choice;
+use super::forwarders::{Choice, Forwarder};
 use super::{Case, Diagnosis};
 
 impl Case<'_> {
@@ -34,7 +35,7 @@ impl Case<'_> {
         match self.choose(leg, between.first().copied()) {
             Choice::One(hop, why) => {
                 let to = format!("{hop}{why}");
-                self.route_through(leg, cause, home, hop.address, &to)
+                self.route_through(leg, cause, home, &hop, &to)
             }
             Choice::Several(hops) => {
                 let subnet = subnet_name(self.names.network, self.names.subnet(leg.router()));
@@ -43,6 +44,17 @@ impl Case<'_> {
             }
             Choice::None => self.peer(cause, own, home),
         }
+    }
+
+    /// For an appliance whose own route leads back to it: the longer route to the next appliance, where networks are
+    /// connected only over others.
+    pub(super) fn onward(&self, leg: &Leg, cause: &str) -> Option<Diagnosis> {
+        let (own, home) = (self.names.vnet(leg.router()), self.home(self.walk.dst)?);
+        if own == home || connected(self.names.network, own).any(|link| link.remote == home) {
+            return None;
+        }
+        let Choice::One(hop, why) = self.choose(leg, self.between(own, home)?.first().copied()) else { return None };
+        Some(self.route_through(leg, cause.to_owned(), home, &hop, &format!("{hop}{why}")))
     }
 
     /// The networks of a shortest chain of connected peerings between two; one where each network has an appliance, if
@@ -68,32 +80,28 @@ impl Case<'_> {
         Some(chain).filter(|chain| !chain.is_empty())
     }
 
-    /// The next appliance according to the other direction, if it passes any.
-    pub(super) fn expected(&self, leg: &Leg) -> Option<(IpAddr, String)> {
-        let Some(request) = self.request else { return self.on_the_answers_way(leg) };
-        let (address, name) = self.met_at(request, self.next_back(request, leg.router())?)?;
-        Some((address, format!("{name} ({address})")))
+    /// The next appliance or gateway according to the other direction, if it passes any.
+    pub(super) fn expected(&self, leg: &Leg) -> Option<Forwarder> {
+        match self.request {
+            Some(request) => self.through_which_it_came(request, leg),
+            None => self.on_the_answers_way(leg),
+        }
     }
 
-    /// The request passed appliances; here the answer has no route to the next one on the path back (CH-03).
+    /// What a fix says of a next hop that the other direction passes.
+    pub(super) fn other_way(&self) -> &'static str {
+        if self.request.is_some() { "the request's way" } else { "the answer's way" }
+    }
+
+    /// The request passed appliances or a gateway; here the answer has no route to the next one on the path back (CH-03).
     pub(super) fn no_way_back(&self, leg: &Leg, home: VnetIx) -> Option<Diagnosis> {
-        let request = self.request?;
-        let next = self.next_back(request, leg.router())?;
-        let (address, name) = self.met_at(request, next)?;
+        let to = self.through_which_it_came(self.request?, leg)?;
         let subnet = subnet_name(self.names.network, self.names.subnet(leg.router()));
-        let to = format!("{name} ({address})");
         let cause = format!(
             "no route back: the request came through {to}, but subnet {subnet} has no route to {} through it",
             self.walk.dst
         );
-        Some(self.route_through(leg, cause, home, address, &to))
-    }
-
-    /// The interface from which the request left the appliance before this sender.
-    fn next_back(&self, request: &Walk, from: NicId) -> Option<NicId> {
-        let passed: Vec<_> = request.appliances().collect();
-        let own = passed.iter().position(|nic| self.names.same_machine(*nic, from));
-        passed[..own.unwrap_or(passed.len())].last().copied()
+        Some(self.route_through(leg, cause, home, &to, &to.to_string()))
     }
 
     /// The next hop of a route to an appliance: its own address, or the frontend that the request used.
@@ -109,13 +117,21 @@ impl Case<'_> {
         Some((self.address_of(nic)?, nic_name(self.names.network, nic)))
     }
 
-    fn route_through(&self, leg: &Leg, cause: String, home: VnetIx, address: IpAddr, to: &str) -> Diagnosis {
+    fn route_through(&self, leg: &Leg, cause: String, home: VnetIx, hop: &Forwarder, to: &str) -> Diagnosis {
         let (network, prefix) = (self.names.network, self.range_of(home));
         let subnet = self.names.subnet(leg.router());
         let mut edit = self.edit();
-        edit.route(subnet, &format!("to-{}", self.vnet_name(home)), prefix, &RouteNextHop::VirtualAppliance(address));
-        let text = format!("route {prefix} from subnet {} to {to}", subnet_name(network, subnet));
+        edit.route(subnet, &format!("to-{}", self.vnet_name(home)), prefix, &hop.next_hop);
+        let lent = self.lend(&mut edit, subnet.vnet, hop);
+        let text = format!("route {prefix} from subnet {} to {to}{lent}", subnet_name(network, subnet));
         Diagnosis::with_fix(cause, text, edit)
+    }
+
+    /// Has a virtual network use the gateway that its route leads to, and says so.
+    pub(super) fn lend(&self, edit: &mut Edit, own: VnetIx, hop: &Forwarder) -> String {
+        let Some(lender) = hop.lender else { return String::new() };
+        edit.use_gateways(own, lender);
+        format!(", and let VNet {} use it (PEER-30)", self.vnet_name(own))
     }
 
     /// The range of a network that contains the destination.

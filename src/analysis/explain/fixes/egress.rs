@@ -76,6 +76,6 @@ impl Case<'_> {
     pub(super) fn commands(&self, cause: String, text: String, commands: Vec<String>) -> Diagnosis {
         let network = self.names.network.clone();
         let fix = ProposedFix { text, changes: Vec::new(), commands, probed: Vec::new(), network };
-        Diagnosis { cause, fix: Some(fix) }
+        Diagnosis { cause, fixes: vec![fix] }
     }
 }

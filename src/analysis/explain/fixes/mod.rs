@@ -36,7 +36,8 @@ use crate::model::{Network, ProbeKey, VnetIx, is_routable};
 /// What is wrong, and the change that mends it.
 pub(in crate::analysis) struct Diagnosis {
     pub(in crate::analysis) cause: String,
-    pub(in crate::analysis) fix: Option<ProposedFix>,
+    /// All are tried, and the best is named; of equal ones the first.
+    pub(in crate::analysis) fixes: Vec<ProposedFix>,
 }
 
 /// A changed network. Without changes, the fix is described in words only.
@@ -162,19 +163,25 @@ impl Case<'_> {
 
 impl Diagnosis {
     fn without_fix(cause: String) -> Self {
-        Self { cause, fix: None }
+        Self { cause, fixes: Vec::new() }
     }
 
     fn with_fix(cause: String, text: String, edit: Edit) -> Self {
         Self {
             cause,
-            fix: Some(ProposedFix {
+            fixes: vec![ProposedFix {
                 text,
                 changes: edit.changes,
                 commands: Vec::new(),
                 probed: Vec::new(),
                 network: edit.network,
-            }),
+            }],
         }
+    }
+
+    /// With another diagnosis' fixes behind its own.
+    fn or(mut self, other: Self) -> Self {
+        self.fixes.extend(other.fixes);
+        self
     }
 }

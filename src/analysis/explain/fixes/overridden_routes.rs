@@ -10,12 +10,13 @@ use ipnet::IpNet;
 
 use crate::analysis::change::Edit;
 use crate::analysis::query::names::{Names, subnet_name};
+use crate::analysis::query::{End, Ends, Probe};
 use crate::analysis::walk::branches::Branches;
 use crate::analysis::walk::round_trip::RoundTrip;
 use crate::analysis::walk::{Outcome, ScratchFlows, Walk};
 use crate::compile::{Ids, compile_next};
 use crate::dataplane::{DropReason, NicId};
-use crate::model::{RouteNextHop, RouteSource, RouteState, RouteTableIx, SubnetIx};
+use crate::model::{RouteNextHop, RouteSource, RouteState, RouteTableIx, SubnetIx, Verdict};
 
 use super::{Case, Diagnosis};
 
@@ -156,12 +157,13 @@ impl Mending<'_> {
     }
 
     /// Whether both directions arrive on the same path; else adds a route where one direction leaves the other's path.
-    /// None where no route helps.
+    /// What the other end begins follows too, if it would not arrive any more: an appliance that puts its own address in
+    /// place of the sender's answers for itself, so that only one direction needs a route. None where no route helps.
     fn is_done(&mut self) -> Option<bool> {
-        let Case { names, ends, probe, request, .. } = *self.case;
+        let Case { names: before, ends, probe, request, .. } = *self.case;
         let network = self.edit.network.clone();
-        let ids: Ids = names.compiled.ids().as_edited(&network);
-        let compiled = compile_next(&network, names.compiled.learned(), ids, 0, names.compiled);
+        let ids: Ids = before.compiled.ids().as_edited(&network);
+        let compiled = compile_next(&network, before.compiled.learned(), ids, 0, before.compiled);
         let names = Names { network: &network, compiled: &compiled };
         let trips = Branches::take(names, &mut ScratchFlows::new(), ends, probe);
         let RoundTrip { forward, back, .. } = trips.worst();
@@ -171,9 +173,27 @@ impl Mending<'_> {
         if !leading.delivered() {
             return None;
         }
-        let Some((router, through)) = strays(names, leading, following) else {
-            return following.delivered().then_some(true);
+        if strays(names, leading, following).is_some() {
+            return self.follow(names, leading, following).map(|()| false);
+        }
+        if !following.delivered() {
+            return None;
+        }
+        let Some(opposite) = opposite(ends).filter(|opposite| arrives(before, opposite, probe)) else {
+            return Some(true);
         };
+        let trips = Branches::take(names, &mut ScratchFlows::new(), &opposite, probe);
+        let RoundTrip { forward: begun, .. } = trips.worst();
+        if trips.verdict() == Verdict::Reachable {
+            return Some(true);
+        }
+        self.follow(names, forward, begun).map(|()| false)
+    }
+
+    /// Adds a route where a direction leaves the other's path.
+    fn follow(&mut self, names: Names<'_>, leading: &Walk, following: &Walk) -> Option<()> {
+        let Case { ends, probe, .. } = *self.case;
+        let (router, through) = strays(names, leading, following)?;
         let subnet = names.home(router)?;
         let case = Case { names, ends, probe, walk: following, request: Some(leading) };
         let (address, _) = case.met_at(leading, through)?;
@@ -182,8 +202,19 @@ impl Mending<'_> {
         let taken = taken.filter(|prefix| prefix.contains(&following.dst)).max_by_key(IpNet::prefix_len)?;
         let range = case.range_asked(following.dst, taken);
         self.add(subnet, range, &RouteNextHop::VirtualAppliance(address));
-        Some(false)
+        Some(())
     }
+}
+
+/// The question from the other end: a flow that the asked one begins.
+fn opposite(ends: &Ends) -> Option<Ends> {
+    let asked = &ends.destination;
+    let source = End { nic: Some(ends.source), address: ends.source_address, named: true };
+    Some(Ends { source: asked.nic?, source_address: asked.address, destination: source })
+}
+
+fn arrives(names: Names<'_>, ends: &Ends, probe: Probe) -> bool {
+    Branches::take(names, &mut ScratchFlows::new(), ends, probe).verdict() == Verdict::Reachable
 }
 
 /// The first sender of a direction that bypasses the machine that the other direction passed, and that machine.

@@ -68,7 +68,7 @@ impl Case<'_> {
         }
         let text = format!("allow tcp/{port} from {prober} before {}", rule.name);
         let mut diagnosis = Diagnosis::with_fix(cause, text, edit);
-        if let Some(fix) = &mut diagnosis.fix {
+        for fix in &mut diagnosis.fixes {
             let keys = alike.iter().map(|one| names.network.probe_key(balancer, probe, one.backend));
             fix.probed = keys.collect();
         }

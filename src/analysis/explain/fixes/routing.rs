@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::analysis::change::Edit;
 use crate::analysis::query::names::subnet_name;
 use crate::analysis::walk::Leg;
 use crate::compile::connected;
@@ -41,6 +42,12 @@ impl Case<'_> {
         };
         let cause = format!("{object} {what} {}", self.walk.dst);
         let Some(gateway) = circuits.filter(|_| matches!(hop, NextHop::NoGateway)) else {
+            if matches!(hop, NextHop::NoGateway)
+                && let Some((text, edit)) = self.gateway_of_peer(leg)
+            {
+                let other = self.led_elsewhere(leg, cause.clone(), (table, at), prefix);
+                return Some(Diagnosis::with_fix(cause, text, edit).or(other));
+            }
             return Some(self.led_elsewhere(leg, cause, (table, at), prefix));
         };
         let mut edit = self.edit();
@@ -56,19 +63,21 @@ impl Case<'_> {
     /// A user's route is the cause. The change is as small as the question needs: a route for more than the
     /// destination's network stays, and a longer one is added before it; a route for that network alone is changed.
     fn led_elsewhere(&self, leg: &Leg, cause: String, (table, at): (RouteTableIx, usize), prefix: IpNet) -> Diagnosis {
-        let (dst, subnet) = (self.walk.dst, self.names.subnet(leg.router()));
+        let (dst, subnet, other_way) = (self.walk.dst, self.names.subnet(leg.router()), self.other_way());
         let name = &self.names.network.route_tables[table.0].routes[at].name;
         let range = self.home(dst).map(|home| self.range_of(home));
         let wider = |range: IpNet| prefix.prefix_len() < range.prefix_len();
         let mut edit = self.edit();
         match (self.expected(leg), range) {
-            (Some((address, to)), Some(range)) if wider(range) => {
-                edit.route(subnet, &format!("{name}-except"), range, &RouteNextHop::VirtualAppliance(address));
-                Diagnosis::with_fix(cause, format!("add a route for {range} to {to}, the answer's way"), edit)
+            (Some(to), Some(range)) if wider(range) => {
+                edit.route(subnet, &format!("{name}-except"), range, &to.next_hop);
+                let lent = self.lend(&mut edit, subnet.vnet, &to);
+                Diagnosis::with_fix(cause, format!("add a route for {range} to {to}, {other_way}{lent}"), edit)
             }
-            (Some((address, to)), _) => {
-                edit.lead_to(table, at, address);
-                Diagnosis::with_fix(cause, format!("point route {name} at {to}, the answer's way"), edit)
+            (Some(to), _) => {
+                edit.lead_to(table, at, to.next_hop.clone());
+                let lent = self.lend(&mut edit, subnet.vnet, &to);
+                Diagnosis::with_fix(cause, format!("point route {name} at {to}, {other_way}{lent}"), edit)
             }
             (None, None) if prefix.prefix_len() == 0 && is_routable(dst) => {
                 edit.route(subnet, &format!("{name}-except"), dst.into(), &RouteNextHop::Internet);
@@ -93,6 +102,26 @@ impl Case<'_> {
             }
             None => prefix.prefix_len() == 0 && self.is_outside(),
         }
+    }
+
+    /// The route leads to a gateway, and a peer alone has one that the sender's network does not use (PEER-30).
+    fn gateway_of_peer(&self, leg: &Leg) -> Option<(String, Edit)> {
+        let (network, own) = (self.names.network, self.names.vnet(leg.router()));
+        if !network.gateways_in_use(own).is_empty() {
+            return None;
+        }
+        let peers = connected(network, own).map(|link| link.remote).filter(|peer| self.may_use_gateways(own, *peer));
+        let mut gateways = peers.flat_map(|peer| network.gateways_of(peer));
+        let (one, None) = (gateways.next()?, gateways.next()) else { return None };
+        let gateway = network.gateway(one);
+        if gateway.kind != GatewayKind::Vpn {
+            return None;
+        }
+        let hub = gateway.subnet.vnet;
+        let mut edit = self.edit();
+        edit.use_gateways(own, hub);
+        let (own, hub) = (self.vnet_name(own), self.vnet_name(hub));
+        Some((format!("let VNet {own} use gateway {} of VNet {hub} (PEER-30)", gateway.name), edit))
     }
 
     /// An ExpressRoute gateway that a virtual network uses, alone or beside a VPN gateway: user routes lead to neither
@@ -175,7 +204,7 @@ impl Case<'_> {
         let cause =
             format!("peering {left}/{name} is Disconnected: its other side in VNet {gone} was deleted (PEER-03)");
         let mut diagnosis = self.peer(cause, own, home);
-        if let Some(fix) = &mut diagnosis.fix {
+        for fix in &mut diagnosis.fixes {
             "sync the link first, which makes it Initiated; then add the missing link".clone_into(&mut fix.text);
             fix.commands = vec![format!("vnet peering sync {left}/{name}")];
         }
@@ -255,7 +284,11 @@ impl Case<'_> {
         Some(match self.choose(leg, near) {
             Choice::One(hop, why) => {
                 let mut edit = self.edit();
-                edit.move_next_hop(table, at, hop.address);
+                match hop.address() {
+                    Some(address) => edit.move_next_hop(table, at, address),
+                    None => edit.lead_to(table, at, hop.next_hop.clone()),
+                }
+                let why = format!("{why}{}", self.lend(&mut edit, own, &hop));
                 Diagnosis::with_fix(cause, format!("point it at {hop}{why}"), edit)
             }
             Choice::Several(hops) => {
@@ -342,7 +375,7 @@ impl Case<'_> {
     }
 
     /// The user-defined route that the leg took.
-    fn user_route(&self, leg: &Leg) -> Option<(RouteTableIx, usize)> {
+    pub(super) fn user_route(&self, leg: &Leg) -> Option<(RouteTableIx, usize)> {
         let (fib, route, _) = leg.route()?;
         let row = self.names.compiled.route(fib, route);
         let table = self.names.network.subnet(self.names.subnet(leg.router())).route_table?;

@@ -5,7 +5,7 @@ use crate::analysis::walk::Leg;
 use crate::analysis::walk::outbound::Outbound;
 use crate::compile::Sender;
 use crate::dataplane::DropReason;
-use crate::model::NicIx;
+use crate::model::{NicIx, SubnetIx};
 
 use super::{Case, Diagnosis};
 
@@ -40,9 +40,18 @@ impl Case<'_> {
             Outbound::Public(_) => None,
             Outbound::Balancer(_) | Outbound::Default => Some(self.prose(
                 format!("{device} translates {src} and carries TCP and UDP over IPv4 only (SNAT-08)"),
-                format!("ask with TCP or UDP, or give {src} a publicIPAddress, which carries the rest"),
+                format!(
+                    "ask with {}, or give {src} a publicIPAddress, which carries the rest",
+                    self.translated_to(names.network.nic(ix).subnet)
+                ),
             )),
         }
+    }
+
+    /// What a translating device carries to the destination: TCP to an Azure service leaves by the subnet's service
+    /// endpoint instead (SYS-11), where no lab has anything.
+    fn translated_to(&self, subnet: SubnetIx) -> &'static str {
+        if self.names.service(subnet, self.walk.last.dst).is_some() { "UDP" } else { "TCP or UDP" }
     }
 
     /// SNAT-01: a NAT gateway is used before an interface's own public address; either gives outbound access.
@@ -52,13 +61,15 @@ impl Case<'_> {
         let src = self.walk.last.src;
         let subnet = subnet_name(network, nic.subnet);
         let carries = format!("{device} of subnet {subnet} carries TCP and UDP over IPv4 only (NAT-02)");
+        let protocols = self.translated_to(nic.subnet);
         let Some(own) = self.names.own_public(ix, src) else {
-            let text = format!("ask with TCP or UDP, or give {src} a publicIPAddress in a subnet without a natGateway");
+            let text =
+                format!("ask with {protocols}, or give {src} a publicIPAddress in a subnet without a natGateway");
             return self.prose(carries, text);
         };
         let cause = format!("{carries}, and it comes before public IP {own} of the interface (SNAT-01)");
         let ways = format!(
-            "to leave by {own}, take natGateway off subnet {subnet}; to leave by the NAT gateway, ask with TCP or UDP"
+            "to leave by {own}, take natGateway off subnet {subnet}; to leave by the NAT gateway, ask with {protocols}"
         );
         let mut others = network.network_interfaces.iter().filter(|other| other.subnet == nic.subnet);
         // The other machines would lose their outbound access.
