@@ -12,10 +12,12 @@ pub(super) mod verify;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::time::Instant;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::bgp::topology::relearned;
 use crate::compile::{Compiled, compile_next};
 use crate::model::{ForwardedMode, Health, Network};
 
@@ -95,9 +97,9 @@ pub struct Fix {
     pub checked: bool,
 }
 
-/// Walks the packet and its answer, and finds what stops them.
-pub fn explain(network: &Network, compiled: &Compiled, query: &Query) -> Result<Explanation, String> {
-    explain_with(network, compiled, &GuestRules::of(network), query)
+/// Walks the packet and its answer, and finds what stops them. `now` is any moment: a fix may change what BGP brings.
+pub fn explain(network: &Network, compiled: &Compiled, query: &Query, now: Instant) -> Result<Explanation, String> {
+    explain_with(network, compiled, &GuestRules::of(network), query, now)
 }
 
 /// The same with the guests' own rules as they are known.
@@ -106,10 +108,11 @@ pub fn explain_with(
     compiled: &Compiled,
     guests: &GuestRules,
     query: &Query,
+    now: Instant,
 ) -> Result<Explanation, String> {
     match stand_in::of(network, compiled, query)? {
-        Some((StandIn { network, compiled, .. }, query)) => explain_as_is(&network, &compiled, guests, &query),
-        None => explain_as_is(network, compiled, guests, query),
+        Some((StandIn { network, compiled, .. }, query)) => explain_as_is(&network, &compiled, guests, &query, now),
+        None => explain_as_is(network, compiled, guests, query, now),
     }
 }
 
@@ -118,12 +121,13 @@ fn explain_as_is(
     compiled: &Compiled,
     guests: &GuestRules,
     query: &Query,
+    now: Instant,
 ) -> Result<Explanation, String> {
     let ends = resolve(network, compiled, query)?;
     let names = Names { network, compiled };
     let branches = Branches::take(names, &mut ScratchFlows::new(), &ends, query.probe);
     let trip = branches.worst();
-    let mut obstacles = obstacles(names, &ends, query.probe, trip).into_iter();
+    let mut obstacles = obstacles(names, &ends, (query.probe, now), trip).into_iter();
     let first = obstacles.next();
     let end = |nic, address| format!("{} ({address})", names.nic(nic));
     let destination = ends.destination;
@@ -241,10 +245,11 @@ impl Branches {
 }
 
 /// All obstacles, each found with the fixes before it applied.
-fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &RoundTrip) -> Vec<Obstacle> {
+fn obstacles(names: Names<'_>, ends: &Ends, (probe, now): (Probe, Instant), trip: &RoundTrip) -> Vec<Obstacle> {
     let mut found = Vec::new();
     let mut next = trip.diagnose(names, ends, probe);
     let mut learned = Cow::Borrowed(names.compiled.learned());
+    let mut before = Cow::Borrowed(names.network);
     while let Some(Diagnosis { cause, fix: proposed }) = next.take() {
         let Some(ProposedFix { text, changes, commands, probed, network }) = proposed else {
             found.push(Obstacle { cause, fix: None });
@@ -257,6 +262,9 @@ fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &RoundTrip) -> V
             health.extend(probed.into_iter().map(|key| (key, up.clone())));
             learned.to_mut().health = Some(health);
         }
+        if let Some(exchanged) = relearned((&before, &network), &learned, now) {
+            learned = Cow::Owned(exchanged);
+        }
         let compiled = compile_next(&network, &learned, ids, 0, names.compiled);
         let names = Names { network: &network, compiled: &compiled };
         let after = Branches::take(names, &mut ScratchFlows::new(), ends, probe).worst().diagnose(names, ends, probe);
@@ -265,6 +273,7 @@ fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &RoundTrip) -> V
         if checked && found.len() < MAX_OBSTACLES {
             next = after;
         }
+        before = Cow::Owned(network);
     }
     found
 }

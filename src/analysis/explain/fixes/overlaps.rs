@@ -11,7 +11,7 @@ use crate::compile::Sender;
 use crate::dataplane::NicId;
 use crate::model::Customer;
 
-use super::{Case, Diagnosis};
+use super::{Case, Diagnosis, premises};
 
 impl Case<'_> {
     pub(super) fn wrong_host(&self, nic: NicId, meant: Meant) -> Diagnosis {
@@ -19,6 +19,9 @@ impl Case<'_> {
         let led =
             self.walk.last().route().map(|(fib, route, hop)| names.route(self.walk.last().router(), fib, route, hop));
         let led = led.map_or_else(String::new, |route| format!(", and {route} leads to the former"));
+        if let Some(diagnosis) = self.sent_to_the_internet(nic) {
+            return diagnosis;
+        }
         let own = match meant {
             Meant::Anyone => None,
             Meant::Machine(own) => Some(own),
@@ -33,6 +36,15 @@ impl Case<'_> {
         );
         let (here, there) = (self.place(nic), self.place(meant));
         self.prose(cause, format!("give {there} or {here} another range: no route leads to both"))
+    }
+
+    /// A private cloud's managed SNAT took what its circuit has no route for (AVS-11).
+    fn sent_to_the_internet(&self, nic: NicId) -> Option<Diagnosis> {
+        let (network, compiled) = (self.names.network, self.names.compiled);
+        let gateway = self.walk.last().gateway().filter(|_| compiled.sender(nic) == Sender::Internet)?;
+        let Sender::Edge(circuit) = compiled.sender(gateway) else { return None };
+        let who = format!("circuit {}", network.circuit(circuit).name);
+        self.not_joined_to(circuit, &who, premises::at(network, self.walk.dst))
     }
 
     /// A site that nothing leads to was asked for, and a machine has the same address.
