@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anstyle::AnsiColor;
 use clap::Args;
@@ -102,7 +103,7 @@ impl Explain {
         };
         let (network, compiled) = topology::compiled(file, context)?;
         let query = analysis::parse_query(source, destination).map_err(Failure::usage)?;
-        analysis::explain(&network, &compiled, &query).map_err(Failure::usage)
+        analysis::explain(&network, &compiled, &query, Instant::now()).map_err(Failure::usage)
     }
 
     fn ask_live(&self, context: &Context) -> Result<LiveExplanation, Failure> {

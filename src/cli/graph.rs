@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Args;
 
@@ -124,7 +125,7 @@ impl Graph {
     ) -> Result<Explanation, Failure> {
         if self.topology.is_some() {
             let query = analysis::parse_query(source, destination).map_err(Failure::usage)?;
-            return analysis::explain(network, compiled, &query).map_err(Failure::usage);
+            return analysis::explain(network, compiled, &query, Instant::now()).map_err(Failure::usage);
         }
         let request = Request::Explain { source: source.to_owned(), destination: destination.to_owned() };
         match context.ask_lab(self.of.as_deref(), &request)? {

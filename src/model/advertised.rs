@@ -72,8 +72,8 @@ impl Site {
 }
 
 impl TunnelEnd {
-    fn is_of(&self, connection: &Connection) -> bool {
-        connection.name.split('#').next() == Some(&self.connection)
+    pub fn is_of(&self, connection: &Connection) -> bool {
+        connection.written_name() == self.connection
     }
 }
 

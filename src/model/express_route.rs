@@ -71,6 +71,8 @@ pub enum ProviderState {
 /// `AzurePrivatePeering` (ER-01).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrivatePeering {
+    /// Its index among the peerings that the file gives its circuit.
+    pub place: usize,
     /// `state: Enabled`
     pub enabled: bool,
     /// The customer's AS number.

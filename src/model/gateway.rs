@@ -166,6 +166,13 @@ pub struct Connection {
     pub nat_rules: Vec<usize>,
 }
 
+impl Connection {
+    /// Its name in the file, which all its tunnels share.
+    pub fn written_name(&self) -> &str {
+        self.name.split('#').next().unwrap_or_default()
+    }
+}
+
 /// The far end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Remote {
@@ -184,6 +191,20 @@ impl Remote {
         match self {
             Self::Gateway(far) => Some(far),
             Self::Local(_) | Self::Circuit(_) | Self::Client(_) => None,
+        }
+    }
+
+    pub const fn local_gateway(self) -> Option<LocalGatewayIx> {
+        match self {
+            Self::Local(local) => Some(local),
+            Self::Gateway(_) | Self::Circuit(_) | Self::Client(_) => None,
+        }
+    }
+
+    pub const fn circuit(self) -> Option<CircuitIx> {
+        match self {
+            Self::Circuit(circuit) => Some(circuit),
+            Self::Local(_) | Self::Gateway(_) | Self::Client(_) => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use vnet::analysis::{self, Branch, Explanation, NextHopQuery, Observed, Query};
 use vnet::compile::{Compiled, compile};
@@ -58,7 +59,8 @@ fn load(yaml: &str) -> (Network, Compiled) {
 
 fn ask(yaml: &str, source: &str, destination: &str) -> Explanation {
     let (network, compiled) = load(yaml);
-    analysis::explain(&network, &compiled, &analysis::parse_query(source, destination).unwrap()).unwrap()
+    analysis::explain(&network, &compiled, &analysis::parse_query(source, destination).unwrap(), Instant::now())
+        .unwrap()
 }
 
 /// One spelling for another, which must be there.
@@ -107,7 +109,9 @@ fn rsel_06_every_way_is_walked() {
 #[test]
 fn rsel_06_a_branchs_port_goes_its_way() {
     let (network, compiled) = load(SPREAD);
-    let answer = analysis::explain(&network, &compiled, &analysis::parse_query("v1", "v2:443").unwrap()).unwrap();
+    let answer =
+        analysis::explain(&network, &compiled, &analysis::parse_query("v1", "v2:443").unwrap(), Instant::now())
+            .unwrap();
     let [nva1, nva2, v1, v2] = [0, 1, 2, 3].map(PortId);
     let (client, server) = ("10.20.0.4".parse().unwrap(), "10.30.0.4".parse().unwrap());
     let names = [(nva1, "nva1"), (nva2, "nva2")];

@@ -11,12 +11,16 @@ mod gateways;
 mod guests;
 mod places;
 mod planted;
+mod planted_premises;
 mod questions;
 mod reasons;
 mod routes;
+mod sessions;
 mod subnet_peering;
 mod tunnels;
 mod wrong_host;
+
+use std::time::Instant;
 
 use vnet::analysis::{Explanation, Fix, NextHopQuery, Path, StepKind, Verdict, explain, next_hop, parse_query};
 use vnet::compile::compile;
@@ -34,7 +38,7 @@ fn ask(yaml: &str, source: &str, destination: &str) -> Explanation {
 fn try_ask(yaml: &str, source: &str, destination: &str) -> Result<Explanation, String> {
     let network = load(yaml);
     let compiled = compile(&network, &Learned::default(), 1);
-    explain(&network, &compiled, &parse_query(source, destination)?)
+    explain(&network, &compiled, &parse_query(source, destination)?, Instant::now())
 }
 
 fn hop_query(target: &str, source: Option<&str>, destination: &str) -> NextHopQuery {

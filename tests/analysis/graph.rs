@@ -226,7 +226,7 @@ fn a_way_comes_by_each_hop_and_ends_with_a_cross() {
     with_path(
         &mut drawn,
         &network,
-        &explain(&network, &compiled(&network), &parse_query("web", "db:443").unwrap()).unwrap(),
+        &explain(&network, &compiled(&network), &parse_query("web", "db:443").unwrap(), Instant::now()).unwrap(),
     );
     both(&drawn, "hub-spoke");
     let picture = draw(&drawn, &Metrics::pixels());
@@ -244,7 +244,7 @@ fn a_way_comes_by_each_hop_and_ends_with_a_cross() {
     with_path(
         &mut drawn,
         &network,
-        &explain(&network, &compiled(&network), &parse_query("web", "db:5432").unwrap()).unwrap(),
+        &explain(&network, &compiled(&network), &parse_query("web", "db:5432").unwrap(), Instant::now()).unwrap(),
     );
     let [way] = &drawn.ways[..] else { panic!("no way back: {:?}", drawn.ways) };
     assert!(!way.arrives);
@@ -263,7 +263,7 @@ fn a_folded_picture_has_the_way_from_network_to_network() {
     with_path(
         &mut drawn,
         &network,
-        &explain(&network, &compiled(&network), &parse_query("web", "db").unwrap()).unwrap(),
+        &explain(&network, &compiled(&network), &parse_query("web", "db").unwrap(), Instant::now()).unwrap(),
     );
     assert!(drawn.ways.iter().all(|way| way.stops.iter().all(|stop| stop.place.len() == 1)));
     assert_eq!(drawn.ways[0].stops.len(), 3);

@@ -1,6 +1,7 @@
 //! `reach` against `explain`: the matrix says of every pair what a question about that pair alone says.
 
 use std::fs;
+use std::time::Instant;
 
 use vnet::analysis::{self, Reach, Shift, Verdict, differences, explain, parse_query, reach};
 use vnet::compile::compile;
@@ -31,7 +32,7 @@ fn every_pair_fares_as_explain_says() {
                 None => String::new(),
             };
             let query = parse_query(&pair.source, &format!("{}{probe}", pair.destination)).unwrap();
-            let told = explain(&network, &compiled, &query).unwrap();
+            let told = explain(&network, &compiled, &query, Instant::now()).unwrap();
             assert_eq!(
                 (told.verdict, &told.forward.dropped),
                 (pair.verdict, &pair.forward.dropped),

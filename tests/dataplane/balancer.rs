@@ -10,6 +10,7 @@ mod public;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use proptest::prelude::*;
 use vnet::analysis::{self, Explanation};
@@ -407,7 +408,7 @@ fn lb_20_explain_takes_a_floating_frontend_s_packet_for_its_backend_s_own() {
     for (file, source, frontend) in [(FILE, "client", "10.1.0.101"), (PUBLIC, "internet", "203.0.113.31")] {
         let lab = Lab::new(file);
         let query = analysis::parse_query(source, &format!("{frontend}:443")).unwrap();
-        let answer = analysis::explain(&lab.network, &lab.compiled, &query).unwrap();
+        let answer = analysis::explain(&lab.network, &lab.compiled, &query, Instant::now()).unwrap();
         assert_eq!((answer.verdict, answer.cause), (Answer::Reachable, None));
         let needs = ["a", "b"].map(|node| {
             format!(
@@ -434,10 +435,10 @@ fn cs_57_lb_40_a_backend_does_not_reach_itself() {
     assert!(outcomes.iter().any(|outcome| *outcome == Ok("b".to_owned())));
     assert!(!outcomes.contains(&Ok("a".to_owned())));
     let query = analysis::parse_query("a", "10.1.0.100:80").unwrap();
-    let answer = analysis::explain(&lab.network, &lab.compiled, &query).unwrap();
+    let answer = analysis::explain(&lab.network, &lab.compiled, &query, Instant::now()).unwrap();
     assert_eq!(answer.verdict, Answer::Depends);
     let query = analysis::parse_query("client", "10.1.0.100:80").unwrap();
-    let answer = analysis::explain(&lab.network, &lab.compiled, &query).unwrap();
+    let answer = analysis::explain(&lab.network, &lab.compiled, &query, Instant::now()).unwrap();
     assert_eq!((answer.verdict, answer.branches.len()), (Answer::Reachable, 2));
 }
 

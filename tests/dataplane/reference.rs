@@ -13,6 +13,7 @@ mod steps;
 mod topology;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use vnet::analysis::{Probe, Query, QueryEnd, Verdict as Answer, explain};
 use vnet::compile::{Compiled, Ids, compile, compile_next};
@@ -84,7 +85,7 @@ fn every_question_about_a_random_topology_has_an_answer() {
             let (_, sent) = random.packet(&network, &network.attachments(), &[]);
             let probe = if sent.src_port == 0 { Probe::Ping } else { Probe::Tcp(sent.dst_port) };
             let query = Query { source: QueryEnd::Address(sent.src), destination: QueryEnd::Address(sent.dst), probe };
-            let Ok(answer) = explain(&network, &compiled, &query) else {
+            let Ok(answer) = explain(&network, &compiled, &query, Instant::now()) else {
                 *answers.entry("no such source").or_default() += 1;
                 continue;
             };

@@ -40,7 +40,7 @@ pub(crate) fn check(case: &Path) {
 
 fn answer(network: &Network, ends: &TestEnds) -> String {
     let compiled = compile(network, &converge(network, Instant::now()).learned(), 1);
-    match analysis::explain(network, &compiled, &Query::of(network, ends)) {
+    match analysis::explain(network, &compiled, &Query::of(network, ends), Instant::now()) {
         Ok(explanation) => words(&explanation),
         Err(error) => format!("no answer: {error}\n"),
     }

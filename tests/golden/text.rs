@@ -31,7 +31,7 @@ pub(crate) fn check(case: &Path) {
 
     if let Some(ends) = network.tests.first().and_then(|test| test.ends()) {
         let mut way = plain.clone();
-        with_path(&mut way, &network, &explain(&network, &tables, &Query::of(&network, ends)).unwrap());
+        with_path(&mut way, &network, &explain(&network, &tables, &Query::of(&network, ends), Instant::now()).unwrap());
         pictures.push(in_text(&way));
     }
     if let Some(index) = network.tests.iter().position(|test| !test.without.is_empty()) {

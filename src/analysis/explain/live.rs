@@ -3,6 +3,8 @@
 //! One idea: the records are copied into private ones, which `process` uses. Looking neither makes nor refreshes a real
 //! record. Of several flows between two ends the last used one is taken.
 
+use std::time::Instant;
+
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::query::names::Names;
@@ -50,7 +52,7 @@ pub fn explain_live(
     compiled: &Compiled,
     (guests, records): (&GuestRules, &FlowTable),
     query: &Query,
-    now: Timestamp,
+    (now, moment): (Timestamp, Instant),
 ) -> Result<LiveExplanation, String> {
     let ends = resolve(network, compiled, query)?;
     let names = Names { network, compiled };
@@ -63,7 +65,7 @@ pub fn explain_live(
     let trip = RoundTrip::go_on(names, &scratch, &ends, query.probe, source_port);
     let millis = |since: Timestamp| now.0.saturating_sub(since.0) / 1_000_000;
     Ok(LiveExplanation {
-        explanation: explanation(names, guests, query, &trip)?,
+        explanation: explanation(names, guests, (query, moment), &trip)?,
         flow: FollowedFlow {
             nic: names.nic(ends.source),
             source_port,
@@ -86,8 +88,13 @@ fn flows(records: &FlowTable, ends: &Ends, probe: Probe, now: Timestamp) -> Vec<
 }
 
 /// A new flow's explanation with this flow's path. If only a new flow would be stopped, a warning says so.
-fn explanation(names: Names<'_>, guests: &GuestRules, query: &Query, trip: &RoundTrip) -> Result<Explanation, String> {
-    let fresh = explain(names.network, names.compiled, query)?;
+fn explanation(
+    names: Names<'_>,
+    guests: &GuestRules,
+    (query, now): (&Query, Instant),
+    trip: &RoundTrip,
+) -> Result<Explanation, String> {
+    let fresh = explain(names.network, names.compiled, query, now)?;
     let mut explanation = Explanation {
         verdict: trip.verdict(),
         forward: Path::tell(names, &trip.forward),

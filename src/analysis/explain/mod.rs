@@ -12,6 +12,7 @@ mod trials;
 pub(super) mod verify;
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -96,9 +97,9 @@ pub struct Fix {
     pub checked: bool,
 }
 
-/// Walks the packet and its answer, and finds what stops them.
-pub fn explain(network: &Network, compiled: &Compiled, query: &Query) -> Result<Explanation, String> {
-    explain_with(network, compiled, &GuestRules::of(network), query)
+/// Walks the packet and its answer, and finds what stops them. `now` is any moment: a fix may change what BGP brings.
+pub fn explain(network: &Network, compiled: &Compiled, query: &Query, now: Instant) -> Result<Explanation, String> {
+    explain_with(network, compiled, &GuestRules::of(network), query, now)
 }
 
 /// The same with the guests' own rules as they are known.
@@ -107,10 +108,11 @@ pub fn explain_with(
     compiled: &Compiled,
     guests: &GuestRules,
     query: &Query,
+    now: Instant,
 ) -> Result<Explanation, String> {
     match stand_in::of(network, compiled, query)? {
-        Some((StandIn { network, compiled, .. }, query)) => explain_as_is(&network, &compiled, guests, &query),
-        None => explain_as_is(network, compiled, guests, query),
+        Some((StandIn { network, compiled, .. }, query)) => explain_as_is(&network, &compiled, guests, &query, now),
+        None => explain_as_is(network, compiled, guests, query, now),
     }
 }
 
@@ -119,12 +121,13 @@ fn explain_as_is(
     compiled: &Compiled,
     guests: &GuestRules,
     query: &Query,
+    now: Instant,
 ) -> Result<Explanation, String> {
     let ends = resolve(network, compiled, query)?;
     let names = Names { network, compiled };
     let branches = Branches::take(names, &mut ScratchFlows::new(), &ends, query.probe);
     let trip = branches.worst();
-    let mut obstacles = obstacles(names, &ends, query.probe, trip).into_iter();
+    let mut obstacles = obstacles(names, &ends, (query.probe, now), trip).into_iter();
     let first = obstacles.next();
     let end = |nic, address| format!("{} ({address})", names.nic(nic));
     let destination = ends.destination;
@@ -242,8 +245,8 @@ impl Branches {
 }
 
 /// All obstacles, each found with the fixes before it applied.
-fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &RoundTrip) -> Vec<Obstacle> {
-    let (mut found, mut trials) = (Vec::new(), Trials::new(names, (ends, probe), trip));
+fn obstacles(names: Names<'_>, ends: &Ends, (probe, now): (Probe, Instant), trip: &RoundTrip) -> Vec<Obstacle> {
+    let (mut found, mut trials) = (Vec::new(), Trials::new(names, (ends, probe), trip, now));
     let mut next = trip.diagnose(names, ends, probe);
     while let Some(diagnosis) = next.take().filter(|_| found.len() < MAX_OBSTACLES) {
         let (obstacle, after) = trials.remove(diagnosis);

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::time::Instant;
 
 use crate::analysis::change::Change;
 use crate::analysis::query::names::Names;
@@ -16,9 +17,10 @@ use crate::analysis::query::{Ends, Probe};
 use crate::analysis::walk::branches::Branches;
 use crate::analysis::walk::round_trip::RoundTrip;
 use crate::analysis::walk::{ScratchFlows, Walk};
+use crate::bgp::topology::relearned;
 use crate::compile::compile_next;
 use crate::dataplane::{NextHop, NicId};
-use crate::model::{Health, Learned, Verdict};
+use crate::model::{Health, Learned, Network, Verdict};
 
 use super::fixes::{Diagnosis, ProposedFix};
 use super::{Fix, Obstacle};
@@ -35,7 +37,11 @@ pub(super) struct Trials<'a> {
     sample: Vec<String>,
     /// How far the packet or its answer comes with all fixes so far.
     blocked: Option<Blocked>,
+    /// With all fixes so far.
+    network: Cow<'a, Network>,
     learned: Cow<'a, Learned>,
+    /// Any moment: a fix may change what BGP brings.
+    now: Instant,
     /// None until a fix is tried.
     pairs: Option<Pairs>,
 }
@@ -79,9 +85,10 @@ impl fmt::Display for Harm {
 }
 
 impl<'a> Trials<'a> {
-    pub(super) fn new(names: Names<'a>, (ends, probe): (&'a Ends, Probe), trip: &RoundTrip) -> Self {
-        let (learned, sample) = (Cow::Borrowed(names.compiled.learned()), sample(names, ends));
-        Self { names, ends, probe, sample, blocked: Blocked::of(trip), learned, pairs: None }
+    pub(super) fn new(names: Names<'a>, (ends, probe): (&'a Ends, Probe), trip: &RoundTrip, now: Instant) -> Self {
+        let (network, learned) = (Cow::Borrowed(names.network), Cow::Borrowed(names.compiled.learned()));
+        let (sample, blocked) = (sample(names, ends), Blocked::of(trip));
+        Self { names, ends, probe, sample, blocked, network, learned, now, pairs: None }
     }
 
     /// The obstacle with the best of its fixes, and the next obstacle.
@@ -92,7 +99,7 @@ impl<'a> Trials<'a> {
             return (Obstacle { cause, fix: None }, None);
         };
         let Trial {
-            fix: ProposedFix { text, changes, commands, .. },
+            fix: ProposedFix { text, changes, commands, network, .. },
             learned,
             pairs,
             blocked,
@@ -106,6 +113,7 @@ impl<'a> Trials<'a> {
             let fix = Fix { text, changes: Vec::new(), commands: Vec::new(), checked: false };
             return (Obstacle { cause, fix: Some(fix) }, None);
         }
+        self.network = Cow::Owned(network);
         self.learned = learned.map_or(self.learned.clone(), Cow::Owned);
         (self.pairs, self.blocked) = (pairs, blocked);
         let fix = Fix { text, changes, commands, checked: removes };
@@ -129,6 +137,9 @@ impl<'a> Trials<'a> {
         if let Some(health) = &mut learned.health {
             let up = Health { up: true, since: 0, reason: String::new() };
             health.extend(fix.probed.iter().map(|key| (key.clone(), up.clone())));
+        }
+        if let Some(exchanged) = relearned((&self.network, &fix.network), &learned, self.now) {
+            learned = exchanged;
         }
         // The ends are numbered: a change of properties keeps every number, and rules may be new.
         let ids = self.names.compiled.ids().as_edited(&fix.network);

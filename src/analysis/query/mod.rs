@@ -38,17 +38,36 @@ pub enum QueryEnd {
 /// One end of a question, found in the network.
 #[derive(Clone, Debug)]
 pub(super) struct End {
-    /// The interface that owns the address; None where none does.
+    /// The interface that owns the address; None where none does, or where nothing leads to the site that does.
     pub(super) nic: Option<NicId>,
     pub(super) address: IpAddr,
-    /// The question named the machine: another one that has the same address is wrong.
-    pub(super) named: bool,
+    pub(super) meant: Meant,
+}
+
+/// What a question names as an end: another one that has the same address is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meant {
+    /// It names an address: any owner will do.
+    Anyone,
+    Machine(NicId),
+    /// A site or a private cloud, whether anything leads there or not.
+    Customer(Customer),
 }
 
 impl End {
-    /// The machine that must get the packet; None where any owner of the address will do.
-    pub(super) fn meant(&self) -> Option<NicId> {
-        self.nic.filter(|_| self.named)
+    pub(super) const fn machine(nic: NicId, address: IpAddr) -> Self {
+        Self { nic: Some(nic), address, meant: Meant::Machine(nic) }
+    }
+}
+
+impl Meant {
+    /// Whether a packet that came to an interface has met it.
+    pub(super) fn is_met(self, names: names::Names<'_>, nic: NicId) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Machine(meant) => names.same_machine(nic, meant),
+            Self::Customer(customer) => names.customer(names.compiled.sender(nic)) == Some(customer),
+        }
     }
 }
 
@@ -353,7 +372,7 @@ fn destinations(network: &Network, compiled: &Compiled, source: &Source, place: 
             Ok(far.map(|end| End { address: outside::known_as(network, customer, end.address), ..end }).collect())
         }
         place if let Some((nic, address)) = stand_in::instance(network, compiled, place) => {
-            Ok(vec![End { nic: Some(nic), address, named: true }])
+            Ok(vec![End::machine(nic, address)])
         }
         QueryEnd::Node { name, nic } => {
             let vm = vm(network, name)?;
@@ -381,7 +400,7 @@ fn destinations(network: &Network, compiled: &Compiled, source: &Source, place: 
         }
         QueryEnd::Address(address) => {
             let nic = owner(network, compiled, from, *address);
-            Ok(vec![End { nic, address: *address, named: false }])
+            Ok(vec![End { nic, address: *address, meant: Meant::Anyone }])
         }
     }
 }
@@ -403,7 +422,8 @@ fn owner(network: &Network, compiled: &Compiled, from: Option<VnetIx>, address: 
 
 pub(super) fn outside_ends(network: &Network, compiled: &Compiled, customer: Customer) -> Vec<End> {
     let nic = outside::sender(network, compiled, customer, None);
-    network.addresses_of_customer(customer).into_iter().map(|address| End { nic, address, named: true }).collect()
+    let end = |address| End { nic, address, meant: Meant::Customer(customer) };
+    network.addresses_of_customer(customer).into_iter().map(end).collect()
 }
 
 /// The Internet node, if it has this name.
@@ -414,22 +434,18 @@ fn internet(network: &Network, compiled: &Compiled, name: &str) -> Option<NicId>
 
 pub(super) fn internet_ends(network: &Network, nic: NicId) -> Vec<End> {
     let addresses = network.internet.iter().flat_map(|internet| &internet.addresses);
-    addresses.map(|address| End { nic: Some(nic), address: *address, named: true }).collect()
+    addresses.map(|address| End::machine(nic, *address)).collect()
 }
 
 /// An interface's public addresses as destinations.
 fn public_ends(network: &Network, compiled: &Compiled, nic: NicIx) -> Vec<End> {
-    let end = |one: &InstanceAddress| End {
-        nic: Some(compiled.nic_of(nic)),
-        address: network.public_ip(one.public).address,
-        named: true,
-    };
+    let end = |one: &InstanceAddress| End::machine(compiled.nic_of(nic), network.public_ip(one.public).address);
     network.nic(nic).public_addresses.iter().map(end).collect()
 }
 
 /// An interface's addresses as destinations.
 pub(super) fn ends_of(network: &Network, compiled: &Compiled, nic: NicIx) -> Vec<End> {
-    let end = |&address| End { nic: Some(compiled.nic_of(nic)), address, named: true };
+    let end = |&address| End::machine(compiled.nic_of(nic), address);
     network.nic(nic).addresses.iter().map(end).collect()
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::analysis::query::Meant;
 use crate::analysis::walk::{Leg, Walk};
 use crate::compile::{Compiled, RuleOwner, Sender};
 use crate::dataplane::{AclId, FibId, FilterPlace, FrontendId, NextHop, NicId, RouteId, VnetId, platform};
@@ -26,6 +27,15 @@ pub fn service_endpoint(network: &Network, subnet: SubnetIx, address: IpAddr) ->
 }
 
 impl<'a> Names<'a> {
+    /// What a question names.
+    pub(in crate::analysis) fn meant(self, meant: Meant) -> String {
+        match meant {
+            Meant::Anyone => String::new(),
+            Meant::Machine(nic) => self.node(nic),
+            Meant::Customer(customer) => self.network.name_of_customer(customer).to_owned(),
+        }
+    }
+
     /// `web`, or the VNet for machines behind its one TUN.
     pub(in crate::analysis) fn node(self, nic: NicId) -> String {
         match self.compiled.sender(nic) {

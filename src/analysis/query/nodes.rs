@@ -55,7 +55,7 @@ pub(in crate::analysis) fn named(
         let unknown = || unknown("node", name, all.iter().flatten().map(|node| node.name.as_str()));
         let is_again = names.iter().filter(|other| other.eq_ignore_ascii_case(name)).count() > 1;
         let (nic, address) = instance.ok_or_else(|| if is_again { again() } else { unknown() })?;
-        let ends = vec![End { nic: Some(nic), address, named: true }];
+        let ends = vec![End::machine(nic, address)];
         Ok(Node { name: name.clone(), source: Source::Address(nic, address), ends })
     });
     found.collect()
@@ -73,7 +73,7 @@ pub(in crate::analysis) fn behind_subnet(
 
 fn behind_tun(network: &Network, compiled: &Compiled, subnet: SubnetIx) -> Option<Node> {
     let (nic, address) = behind_subnet(network, compiled, subnet)?;
-    let end = End { nic: Some(nic), address, named: true };
+    let end = End::machine(nic, address);
     Some(Node { name: subnet_name(network, subnet), source: Source::Address(nic, address), ends: vec![end] })
 }
 

@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::analysis::query::names::subnet_name;
 use crate::analysis::query::target;
 use crate::compile::Compiled;
 use crate::model::{
     CloudIx, Customer, EffectiveRoute, GatewayIx, Network, NextHopType, RouteSource, RouteState, SiteIx, SubnetIx,
+    VirtualNetworkGateway,
 };
 
 use super::watcher;
@@ -35,6 +37,14 @@ pub fn routes_of(network: &Network, compiled: &Compiled, target: &str) -> Result
     if let Some((cloud, segment)) = segment(network, target) {
         return Err(watcher::in_segment(network, cloud, segment));
     }
+    if let Some(gateway) = gateway(network, target) {
+        let subnet = subnet_name(network, gateway.subnet);
+        let name = &gateway.name;
+        return Err(format!(
+            "`{name}` is a virtual network gateway, which has no effective routes of Azure: `vnet bgp learned {name}` prints \
+             what BGP brings it, and `vnet routes {subnet}` the routes of its subnet"
+        ));
+    }
     match network.customer_named(target) {
         Some(Customer::Site(at)) => match network.site(at).client_of {
             Some(gateway) => Ok(of_client(network, compiled, gateway, at)),
@@ -43,6 +53,14 @@ pub fn routes_of(network: &Network, compiled: &Compiled, target: &str) -> Result
         Some(Customer::Cloud(at)) => Err(elsewhere("private cloud", &network.cloud(at).name)),
         Some(Customer::Segment(..)) | None => Ok(routes(network, compiled, target::subnet(network, target)?)),
     }
+}
+
+/// A gateway by its name or one of its instances', where no machine has the name.
+fn gateway<'a>(network: &'a Network, target: &str) -> Option<&'a VirtualNetworkGateway> {
+    let is_it = |name: &str| name.eq_ignore_ascii_case(target);
+    let mut gateways = network.virtual_network_gateways.iter();
+    let is_machine = network.virtual_machines.iter().any(|machine| is_it(&machine.name));
+    gateways.find(|gateway| !is_machine && (is_it(&gateway.name) || is_it(&gateway.instance_name(1))))
 }
 
 /// A segment's node, or `CLOUD/SEGMENT`.

@@ -27,7 +27,7 @@ use crate::model::{Customer, Network, NicIx, RouteSource, VmIx, VnetIx};
 use crate::wire::{Offload, Packet, Protocol, Tuple};
 
 use super::query::names::Names;
-use super::query::primary;
+use super::query::{Meant, primary};
 use masquerade::{GuestStep, Masks};
 
 /// Legs of one packet: a guest's initial TTL.
@@ -90,7 +90,7 @@ pub(super) enum Outcome {
     /// The packet was delivered to another machine that has the same address (ADR-07).
     WrongHost {
         nic: NicId,
-        meant: NicId,
+        meant: Meant,
     },
     /// The answer came from another address or port than the request was sent to, so its receiver ignores it (LB-46).
     WrongSource {
@@ -168,11 +168,11 @@ impl Walk {
     }
 
     /// Checks the receiver against the machine that was asked for, if one was.
-    pub(super) fn meant_for(mut self, names: Names<'_>, meant: Option<NicId>) -> Self {
-        if let (Outcome::Delivered(nic), Some(meant)) = (&self.outcome, meant)
-            && !names.same_machine(*nic, meant)
+    pub(super) fn meant_for(mut self, names: Names<'_>, meant: Meant) -> Self {
+        if let Outcome::Delivered(nic) = self.outcome
+            && !meant.is_met(names, nic)
         {
-            self.outcome = Outcome::WrongHost { nic: *nic, meant };
+            self.outcome = Outcome::WrongHost { nic, meant };
         }
         self
     }

@@ -309,7 +309,7 @@ impl Teller<'_> {
                 self.say(StepKind::Drop, self.nic(nic), text);
             }
             Outcome::WrongHost { nic, meant } => {
-                let (has, meant) = (self.names.node(nic), self.names.node(meant));
+                let (has, meant) = (self.names.node(nic), self.names.meant(meant));
                 let text = format!("delivered to {}, which {has} has too: {meant} was meant", self.dst);
                 self.say(StepKind::Drop, self.nic(nic), text);
             }

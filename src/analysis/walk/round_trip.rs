@@ -1,7 +1,7 @@
 //! A packet's path and its answer's, over the same flow records.
 
 use crate::analysis::query::names::{Names, holds};
-use crate::analysis::query::{Ends, Probe};
+use crate::analysis::query::{Ends, Meant, Probe};
 use crate::model::{Peering, Verdict, VnetIx};
 use crate::wire::Tuple;
 
@@ -78,13 +78,13 @@ impl RoundTrip {
         let WalkedFlow { ends, flow, seen } = *walked;
         let mut masks = Masks::default();
         let from = outside::taken(names, ends.source, ends.destination.address, seen);
-        let forward = Walk::take(names, scratch, &mut masks, from, request).meant_for(names, ends.destination.meant());
+        let forward = Walk::take(names, scratch, &mut masks, from, request).meant_for(names, ends.destination.meant);
         let back = if let Outcome::Delivered(arrived) = forward.outcome {
             // As the answering machine sees it: the other end's address may have been translated on the path.
             let asked = &forward.last;
             let from = outside::taken(names, answering(network, compiled, arrived, asked.src), asked.src, seen);
             let back = Walk::take(names, scratch, &mut masks, from, &answer(asked));
-            Some(back.meant_for(names, Some(ends.source)).answering(&flow))
+            Some(back.meant_for(names, Meant::Machine(ends.source)).answering(&flow))
         } else {
             None
         };

@@ -43,6 +43,34 @@ pub fn converge(network: &Network, now: Instant) -> Converged {
     speak(nodes(network, &learned), now)
 }
 
+/// What is learned once the file has changed: routes that the change touches are those that its routers then exchange,
+/// and all others are as they were learned. None where it touches none.
+pub fn relearned((before, after): (&Network, &Network), known: &Learned, now: Instant) -> Option<Learned> {
+    if nodes(before, known) == nodes(after, known) {
+        return None;
+    }
+    let [before, after] = [before, after].map(|network| converge(network, now).learned());
+    let mut learned = known.clone();
+    let (bgp, was, is) = (&mut learned.bgp, &before.bgp, &after.bgp);
+    update(&mut bgp.by_connection, &was.by_connection, &is.by_connection);
+    update(&mut bgp.by_route_server, &was.by_route_server, &is.by_route_server);
+    update(&mut bgp.by_circuit, &was.by_circuit, &is.by_circuit);
+    update(&mut bgp.by_gateway, &was.by_gateway, &is.by_gateway);
+    update(&mut bgp.path_lengths, &was.path_lengths, &is.path_lengths);
+    update(&mut learned.sites, &before.sites, &after.sites);
+    Some(learned)
+}
+
+/// Takes over the entries that differ.
+fn update<V: Clone + PartialEq>(known: &mut BTreeMap<String, V>, was: &BTreeMap<String, V>, is: &BTreeMap<String, V>) {
+    for (name, value) in is.iter().filter(|(name, value)| was.get(*name) != Some(*value)) {
+        known.insert(name.clone(), value.clone());
+    }
+    for name in was.keys().filter(|name| !is.contains_key(*name)) {
+        known.remove(name);
+    }
+}
+
 fn speak(nodes: Vec<Node>, now: Instant) -> Converged {
     let mut speakers: Vec<_> = (0..).zip(&nodes).map(|(seed, node)| node.speaker(seed, now)).collect();
     let sessions = sessions(&nodes);

@@ -25,7 +25,7 @@ use crate::model::{Learned, Network};
 
 use super::{Asn, Group, NextHops, Origination, PeerConfig, PeerId, Retry, Source, Speaker};
 
-pub use converge::{Converged, converge};
+pub use converge::{Converged, converge, relearned};
 pub use inner::{gateway_peers, gateway_rows};
 pub use learned::{collect_learned, kernel_routes, routers};
 pub use view::{

@@ -78,7 +78,9 @@ impl<'a> Model<'a> {
 
     /// Cause and fix of what does not arrive; none is no reason to stop.
     pub(super) fn explain(&self, query: &Query) -> Option<Explanation> {
-        let Some(lab) = self.lab else { return analysis::explain(self.network, self.compiled(), query).ok() };
+        let Some(lab) = self.lab else {
+            return analysis::explain(self.network, self.compiled(), query, Instant::now()).ok();
+        };
         let (source, destination) = query.spelled();
         match client::ask(&lab.socket, &Request::Explain { source, destination }) {
             Ok(Response::Explanation(explanation)) => Some(*explanation),

@@ -194,11 +194,11 @@ fn circuit(
     vnets: &[VirtualNetwork],
     report: &mut Report,
 ) -> ExpressRouteCircuit {
-    let private: Vec<_> = written.peerings.iter().filter(|peering| is_private(peering)).collect();
+    let private: Vec<_> = written.peerings.iter().enumerate().filter(|(_, peering)| is_private(peering)).collect();
     for other in written.peerings.iter().filter(|peering| !is_private(peering)) {
         report.warning(other.at, "only AzurePrivatePeering is emulated").expected("`peeringType: AzurePrivatePeering`");
     }
-    if let [_, second, ..] = private[..] {
+    if let [_, (_, second), ..] = private[..] {
         report.error(second.at, "a circuit has one AzurePrivatePeering").rule("ER-01").expected("one entry");
     }
     let location = written.provider.peering_location.as_ref();
@@ -208,7 +208,7 @@ fn circuit(
         peering_location: location.map_or_else(String::new, |location| location.value.clone()),
         bandwidth: written.provider.bandwidth.as_ref().map_or(BANDWIDTH, |bandwidth| bandwidth.value),
         provider_state: written.provider_state,
-        peering: private.first().and_then(|written| peering(written, vnets, report)),
+        peering: private.first().and_then(|(place, written)| peering((*place, written), vnets, report)),
         authorizations: authorizations(&written.authorizations),
         reach: Vec::new(),
         subscription: written.subscription.as_ref().map(|name| name.value.clone()),
@@ -227,7 +227,11 @@ fn is_private(peering: &written::Peering) -> bool {
 }
 
 /// ER-01.
-fn peering(written: &written::Peering, vnets: &[VirtualNetwork], report: &mut Report) -> Option<PrivatePeering> {
+fn peering(
+    (place, written): (usize, &written::Peering),
+    vnets: &[VirtualNetwork],
+    report: &mut Report,
+) -> Option<PrivatePeering> {
     let asn = written.peer_asn.as_ref()?;
     if asn.value == EDGE_ASN || (65515..=65520).contains(&asn.value) {
         report
@@ -255,6 +259,7 @@ fn peering(written: &written::Peering, vnets: &[VirtualNetwork], report: &mut Re
         report.error(secondary.at, "both links have one range").rule("ER-01").expected("a /30 for each");
     }
     Some(PrivatePeering {
+        place,
         enabled: written.enabled,
         peer_asn: asn.value,
         prefixes: [v4(&primary.value)?, v4(&secondary.value)?],
@@ -272,6 +277,7 @@ pub(super) fn of_cloud(name: String, links: [Ipv4Net; 2], authorizations: Vec<Au
         bandwidth: 10_000,
         provider_state: ProviderState::Provisioned,
         peering: Some(PrivatePeering {
+            place: 0,
             enabled: true,
             peer_asn: crate::model::CLOUD_ASN,
             prefixes: links,

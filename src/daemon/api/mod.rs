@@ -265,14 +265,20 @@ impl Answers {
     fn explain(&self, source: &str, destination: &str) -> Result<analysis::Explanation, String> {
         let query = analysis::parse_query(source, destination)?;
         let published = self.engine.published();
-        analysis::explain_with(&published.network, &published.compiled, &self.guest_rules(&published), &query)
+        analysis::explain_with(
+            &published.network,
+            &published.compiled,
+            &self.guest_rules(&published),
+            &query,
+            Instant::now(),
+        )
     }
 
     fn explain_live(&self, query: &analysis::Query) -> Result<analysis::LiveExplanation, String> {
         let published = self.engine.published();
         let now = Timestamp(monotonic_nanos());
         let known = (&self.guest_rules(&published), self.engine.records());
-        analysis::explain_live(&published.network, &published.compiled, known, query, now)
+        analysis::explain_live(&published.network, &published.compiled, known, query, (now, Instant::now()))
     }
 
     fn forecast(&self, queries: &[analysis::Query]) -> Vec<Result<analysis::Forecast, String>> {

@@ -1,7 +1,10 @@
 //! What `explain` proposes, written into the file it was asked about.
 
+use std::time::Instant;
+
 use serde_json::{Map, Value};
 use vnet::analysis::{Change, Difference, Explanation, Fix, Shift, differences, explain, parse_query, reach, traffic};
+use vnet::bgp::topology::converge;
 use vnet::compile::compile;
 use vnet::model::{Learned, Network};
 
@@ -25,8 +28,8 @@ impl File {
 
     pub(super) fn ask(&self, source: &str, destination: &str) -> Explanation {
         let network = self.network();
-        let compiled = compile(&network, &Learned::default(), 1);
-        explain(&network, &compiled, &parse_query(source, destination).unwrap()).unwrap()
+        let compiled = compile(&network, &learned(&network), 1);
+        explain(&network, &compiled, &parse_query(source, destination).unwrap(), Instant::now()).unwrap()
     }
 
     /// With all changes of a fix made; a file that cannot be loaded then fails the test.
@@ -65,7 +68,7 @@ impl File {
     pub(super) fn differences(&self, after: &Self, ports: &[u16]) -> Vec<Difference> {
         let ask = |file: &Self| {
             let network = file.network();
-            let compiled = compile(&network, &Learned::default(), 1);
+            let compiled = compile(&network, &learned(&network), 1);
             reach(
                 &network,
                 &compiled,
@@ -79,6 +82,11 @@ impl File {
         };
         differences(&ask(self), &ask(after))
     }
+}
+
+/// What BGP brings if every router says what the file says.
+pub(super) fn learned(network: &Network) -> Learned {
+    converge(network, Instant::now()).learned()
 }
 
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! Causes with a device on the way, and what mends them: load balancers, NAT gateways, circuits, loops.
 
+use std::time::Instant;
+
 use vnet::analysis::load_balancers;
 use vnet::model::Health;
 
@@ -119,7 +121,8 @@ fn nsg_31_behind_the_probe_that_is_let_in_the_clients_are_let_in_too() {
     let network = file.network();
     for learned in [Learned::default(), all_down(&network)] {
         let compiled = compile(&network, &learned, 1);
-        let answer = explain(&network, &compiled, &parse_query("client", "10.0.1.100:80").unwrap()).unwrap();
+        let answer =
+            explain(&network, &compiled, &parse_query("client", "10.0.1.100:80").unwrap(), Instant::now()).unwrap();
         assert!(cause(&answer).contains("denies probe health"), "{}", cause(&answer));
         let further: Vec<_> = answer.further.iter().map(|one| one.cause.as_str()).collect();
         assert!(further[0].contains("a rule denies tcp/80 from 10.0.1.4"), "{further:?}");

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Instant;
 
 use serde_json::Value;
 use vnet::analysis::{Explanation, Fix, Verdict, reach, traffic};
@@ -57,7 +58,7 @@ fn a_tried_fix_can_be_written_into_its_file_and_opens_no_more_than_was_asked() {
         for pair in matrix.pairs.iter().filter(|pair| pair.verdict != Verdict::Reachable) {
             for asked in [pair.destination.clone(), format!("{}:22", pair.destination)] {
                 let Ok(query) = parse_query(&pair.source, &asked) else { continue };
-                let Ok(answer) = vnet::analysis::explain(&network, &compiled, &query) else { continue };
+                let Ok(answer) = vnet::analysis::explain(&network, &compiled, &query, Instant::now()) else { continue };
                 let Some(fix) = answer.fix.clone().filter(|fix| fix.checked) else { continue };
                 // A principal without the rights for it cannot make the change, even if it would fix the flow (PEER-41).
                 let may = file.0.get("principal").is_none() || file.with(&fix).loads();

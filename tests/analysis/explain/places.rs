@@ -111,3 +111,15 @@ fn reach_is_asked_among_some() {
     let unknown = reach_among(&network, &compiled, &["nobody".to_owned()], &asked);
     assert!(unknown.unwrap_err().contains("`nobody`"));
 }
+
+/// DIAG-01: a gateway has no effective routes, and the answer says what shows its own.
+#[test]
+fn diag_01_a_gateway_has_no_effective_routes() {
+    let network = load(super::SITE);
+    let compiled = compile(&network, &Learned::default(), 1);
+    for name in ["hub-gw", "HUB-GW", "hub-gw#2"] {
+        let error = analysis::routes_of(&network, &compiled, name).unwrap_err();
+        assert!(error.contains("`hub-gw` is a virtual network gateway"), "{error}");
+        assert!(error.contains("`vnet bgp learned hub-gw`") && error.contains("`vnet routes hub/GatewaySubnet`"));
+    }
+}

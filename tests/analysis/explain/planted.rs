@@ -6,9 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use vnet::analysis::{Explanation, Verdict, reach, traffic};
 use vnet::compile::compile;
-use vnet::model::Learned;
 
-use super::applied::{File, closed, opened};
+use super::applied::{File, closed, learned, opened};
 use super::changes;
 
 const NETWORKS: u64 = 24;
@@ -17,11 +16,16 @@ const ASKED: usize = 3;
 
 #[test]
 fn a_fix_mends_a_planted_mistake_and_opens_nothing_else() {
+    assert_mended(NETWORKS, Random::network, MISTAKES);
+}
+
+/// Each mistake in many random networks, with the fixes for some of the pairs that it breaks.
+pub(super) fn assert_mended(networks: u64, network: fn(&mut Random) -> File, mistakes: &[(&str, Mistake)]) {
     let (mut met, mut wrong): (BTreeMap<&str, usize>, Vec<String>) = Default::default();
-    for seed in 0..NETWORKS {
-        let intact = Random(seed).network();
+    for seed in 0..networks {
+        let intact = network(&mut Random(seed));
         let reachable = reachable(&intact);
-        for (kind, mistake) in MISTAKES {
+        for (kind, mistake) in mistakes {
             let mut broken = intact.clone();
             if mistake(&mut broken.0, &mut Random(seed)).is_none() {
                 continue;
@@ -40,7 +44,7 @@ fn a_fix_mends_a_planted_mistake_and_opens_nothing_else() {
         }
     }
     assert!(wrong.is_empty(), "{} of {met:?}\n{}", wrong.len(), wrong.join("\n"));
-    for (kind, _) in MISTAKES {
+    for (kind, _) in mistakes {
         assert!(met.get(kind).is_some_and(|count| *count >= 10), "{kind} is hardly met: {met:?}");
     }
 }
@@ -100,14 +104,14 @@ type Pairs = BTreeSet<(String, String, String)>;
 
 fn reachable(file: &File) -> Pairs {
     let network = file.network();
-    let compiled = compile(&network, &Learned::default(), 1);
+    let compiled = compile(&network, &learned(&network), 1);
     let plain = vnet::model::Network { network_security_groups: Vec::new(), ..network.clone() };
     let matrix = reach(&network, &compiled, &traffic(&plain, None, [22, 23].into())).unwrap();
     let pairs = matrix.pairs.into_iter().filter(|pair| pair.verdict == Verdict::Reachable);
     pairs.map(|pair| (pair.source, pair.destination, pair.traffic.to_string())).collect()
 }
 
-type Mistake = fn(&mut Value, &mut Random) -> Option<()>;
+pub(super) type Mistake = fn(&mut Value, &mut Random) -> Option<()>;
 
 /// One mistake each, where the network has room for it.
 const MISTAKES: &[(&str, Mistake)] = &[
@@ -196,21 +200,21 @@ fn route<'a>(file: &'a mut Value, random: &mut Random) -> Option<&'a mut Value> 
 }
 
 /// SplitMix64: the same seed, the same network.
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> Option<usize> {
+    pub(super) fn below(&mut self, bound: usize) -> Option<usize> {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         usize::try_from((mixed ^ (mixed >> 31)) % bound.max(1) as u64).ok().filter(|_| bound > 0)
     }
 
-    fn chance(&mut self, percent: usize) -> bool {
+    pub(super) fn chance(&mut self, percent: usize) -> bool {
         self.below(100).is_some_and(|drawn| drawn < percent)
     }
 
-    fn pick<'a>(&mut self, from: &'a mut [Value]) -> Option<&'a mut Value> {
+    pub(super) fn pick<'a>(&mut self, from: &'a mut [Value]) -> Option<&'a mut Value> {
         let at = self.below(from.len())?;
         from.get_mut(at)
     }
@@ -263,7 +267,7 @@ impl Random {
     }
 }
 
-fn vnet(name: &str, space: &str, subnets: &[Value], links: &[Value]) -> Value {
+pub(super) fn vnet(name: &str, space: &str, subnets: &[Value], links: &[Value]) -> Value {
     json!({
         "name": name, "location": "westeurope", "addressSpace": [space], "subnets": subnets,
         "virtualNetworkPeerings": links,
@@ -281,7 +285,7 @@ fn route_to(prefix: &str, hub: usize) -> Value {
     })
 }
 
-fn machine(name: &str, subnet: &str, appliance: Option<String>) -> Value {
+pub(super) fn machine(name: &str, subnet: &str, appliance: Option<String>) -> Value {
     let mut interface = json!({"subnet": subnet});
     if let Some(address) = appliance {
         interface["privateIPAddress"] = json!(address);

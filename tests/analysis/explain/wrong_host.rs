@@ -111,3 +111,24 @@ fn adr_07_reach_and_test_know_the_wrong_host() {
     assert_eq!(after.pairs.iter().find(|pair| pair.destination == "y").unwrap().verdict, Verdict::Blocked);
     assert_eq!(differences(&matrix, &after), []);
 }
+
+/// ADR-07: a site that nothing leads to does not get what a machine with its address gets.
+#[test]
+fn adr_07_a_site_that_nothing_leads_to_is_not_met() {
+    let yaml = "
+virtualNetworks: [{name: v, location: x, addressSpace: [10.0.0.0/16], subnets: [{name: s, addressPrefix: 10.0.0.0/24}]}]
+sites: [{name: sc, gatewayIpAddress: 198.51.100.3, addressSpace: [10.0.0.0/24], addresses: [10.0.0.5]}]
+virtualMachines: [{name: x, networkInterfaces: [{subnet: v/s}]}, {name: y, networkInterfaces: [{subnet: v/s}]}]
+";
+    let answer = ask(yaml, "x", "sc");
+    assert_eq!(answer.verdict, Verdict::WrongHost);
+    let cause = answer.cause.unwrap();
+    assert!(cause.contains("y/eth0 has the address 10.0.0.5 too") && cause.contains("nothing leads to sc"), "{cause}");
+    assert_eq!(ask(yaml, "x", "10.0.0.5").verdict, Verdict::Reachable);
+    let network = load(yaml);
+    let compiled = compile(&network, &Learned::default(), 1);
+    let matrix = reach(&network, &compiled, &traffic(&network, None, [].into())).unwrap();
+    let to_site = matrix.pairs.iter().filter(|pair| pair.destination == "sc");
+    assert!(to_site.clone().count() > 0);
+    assert!(to_site.into_iter().all(|pair| pair.verdict == Verdict::WrongHost));
+}

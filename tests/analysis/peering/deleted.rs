@@ -1,5 +1,7 @@
 //! Links whose remote virtual network was deleted, and the fixes for them (PEER-03, PEER-04).
 
+use std::time::Instant;
+
 use super::*;
 
 /// Applies a file as a running lab does: what stands decides which of its links may lead nowhere.
@@ -79,7 +81,8 @@ fn peer_04_paths_count_the_lost_link() {
     let loaded = config::load_with(&text(""), "p.yaml", &Existing::of(&before), &config::no_files).unwrap();
     let network = change::apply(&before, loaded.network, false).unwrap();
     let query = analysis::parse_query("x", "y").unwrap();
-    let answer = analysis::explain(&network, &compile(&network, &Learned::default(), 1), &query).unwrap();
+    let answer =
+        analysis::explain(&network, &compile(&network, &Learned::default(), 1), &query, Instant::now()).unwrap();
     assert_eq!(
         answer.fix.unwrap().changes[0].path,
         "virtualNetworks[0].virtualNetworkPeerings[1].allowVirtualNetworkAccess"
@@ -103,7 +106,7 @@ fn stood(files: &[&[&str]]) -> Network {
 
 fn ask(network: &Network, source: &str, destination: &str) -> analysis::Explanation {
     let query = analysis::parse_query(source, destination).unwrap();
-    analysis::explain(network, &compile(network, &Learned::default(), 1), &query).unwrap()
+    analysis::explain(network, &compile(network, &Learned::default(), 1), &query, Instant::now()).unwrap()
 }
 
 /// `explain` names the link that is left from either side, and what it proposes works.

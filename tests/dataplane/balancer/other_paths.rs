@@ -1,5 +1,7 @@
 //! Answers that take another path than the balancer (LB-46).
 
+use std::time::Instant;
+
 use super::*;
 
 #[test]
@@ -31,8 +33,13 @@ fn astray(masquerade: &str) -> Explanation {
         )
         .replace(nva, &nva.replace("{name: nva1,", &format!("{{name: nva1, guest: {{masquerade: {masquerade}}},")));
     let lab = Lab::new(&file);
-    analysis::explain(&lab.network, &lab.compiled, &analysis::parse_query("client", &format!("{WEB}:80")).unwrap())
-        .unwrap()
+    analysis::explain(
+        &lab.network,
+        &lab.compiled,
+        &analysis::parse_query("client", &format!("{WEB}:80")).unwrap(),
+        Instant::now(),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -80,7 +87,8 @@ fn lb_46_the_internet_is_not_answered_by_an_appliance() {
     };
     let ask = |masquerade, to: &str| {
         let lab = Lab::new(&machines(masquerade));
-        analysis::explain(&lab.network, &lab.compiled, &analysis::parse_query("internet", to).unwrap()).unwrap()
+        analysis::explain(&lab.network, &lab.compiled, &analysis::parse_query("internet", to).unwrap(), Instant::now())
+            .unwrap()
     };
     for (to, balanced) in [("203.0.113.30:80", true), ("203.0.113.32:8080", false)] {
         let masked = ask(true, to);

@@ -3,11 +3,14 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
+use crate::analysis::change::Edit;
 use crate::compile::Sender;
 use crate::dataplane::NicId;
-use crate::model::{CircuitIx, CloudInternet, CloudIx, Segment, Side};
+use crate::model::{CircuitIx, CloudInternet, CloudIx, ConnectionIx, GatewayIx, LocalGatewayIx, Remote, Segment, Side};
 
-use super::{Case, Diagnosis};
+use super::{Case, Diagnosis, premises};
 
 impl Case<'_> {
     pub(super) fn no_tunnel(&self, gateway: NicId) -> Option<Diagnosis> {
@@ -22,7 +25,11 @@ impl Case<'_> {
         if let Some(diagnosis) = self.not_lent(ix) {
             return Some(diagnosis);
         }
-        let faults = network.connections_of(ix).filter_map(|(at, connection)| {
+        if let Some(diagnosis) = self.not_let_in(name) {
+            return Some(diagnosis);
+        }
+        let leading = network.connections_of(ix).filter(|(at, _)| self.may_lead(*at));
+        let faults = leading.filter_map(|(at, connection)| {
             let fault = self.names.compiled.learned().why_down(network, at)?;
             Some((at, format!("connection {}: {fault}", connection.name)))
         });
@@ -31,11 +38,71 @@ impl Case<'_> {
             let cause = format!(
                 "gateway {name} has no connection that leads to {dst}: neither a local network gateway nor BGP names it"
             );
-            return Some(self.named_by(ix, cause));
+            return Some(self.defaulted(ix, &cause).unwrap_or_else(|| self.named_by(ix, cause)));
         }
         let place = self.behind_local_gateway(dst).map_or_else(String::new, |place| format!("{dst} is {place}; "));
         let cause = format!("{place}gateway {name} cannot send to {dst}: {}", faults.join("; "));
         Some(self.mend_tunnel(cause, down))
+    }
+
+    /// The packet comes from a site over a tunnel that is down.
+    fn not_let_in(&self, gateway: &str) -> Option<Diagnosis> {
+        let (network, compiled) = (self.names.network, self.names.compiled);
+        let Sender::Tunnel(over) = compiled.sender(self.walk.last().from) else { return None };
+        let fault = compiled.learned().why_down(network, over)?;
+        let (site, connection) = (self.names.node(self.walk.last().from), &network.connection(over).name);
+        let cause = format!("{site} cannot send to gateway {gateway}: connection {connection}: {fault}");
+        Some(self.mend_tunnel(cause, [over]))
+    }
+
+    /// Whether a connection would lead to the destination if its tunnel were up. What BGP would bring is not known.
+    fn may_lead(&self, over: ConnectionIx) -> bool {
+        let (network, dst) = (self.names.network, self.walk.dst);
+        let connection = network.connection(over);
+        let holds = |ranges: &[IpNet]| ranges.iter().any(|range| range.contains(&dst));
+        let site = network.site_of(over).map(|site| network.site(site));
+        match connection.remote {
+            Remote::Local(local) => {
+                let is_default = network.gateway(connection.gateway).default_site == Some(local);
+                let by_bgp =
+                    || network.bgp_over(over).is_some() && site.is_none_or(|site| holds(&site.all_advertised()));
+                is_default || holds(&network.local_space(over)) || by_bgp()
+            }
+            Remote::Gateway(far) => network.bgp_over(over).is_some() || holds(&network.gateway_space(far)),
+            Remote::Circuit(_) => true,
+            Remote::Client(_) => site.is_some_and(|site| holds(&site.address_space)),
+        }
+    }
+
+    /// Nothing in the file has the destination: the one site that the gateway has a tunnel to may take it (VPN-40).
+    fn defaulted(&self, at: GatewayIx, cause: &str) -> Option<Diagnosis> {
+        let (network, dst) = (self.names.network, self.walk.dst);
+        let gateway = network.gateway(at);
+        if gateway.default_site.is_some() || !dst.is_ipv4() || self.is_outside() || self.home(dst).is_some() {
+            return None;
+        }
+        let learned = self.names.compiled.learned();
+        let up = network.connections_of(at).filter(|(over, _)| learned.tunnel_is_up(network, *over));
+        let mut sites: Vec<_> = up.filter_map(|(_, one)| one.remote.local_gateway()).collect();
+        sites.dedup();
+        let cause = format!("{cause}, and it has no `gatewayDefaultSite` (VPN-40)");
+        let name = |local: &LocalGatewayIx| network.local_gateway(*local).name.as_str();
+        match sites[..] {
+            [] => None,
+            [only] => {
+                let mut edit = self.edit();
+                edit.default_to(at, only);
+                let text = format!("make {} the default site of gateway {}", name(&only), gateway.name);
+                Some(Diagnosis::with_fix(cause, text, edit))
+            }
+            [..] => {
+                let names: Vec<_> = sites.iter().map(name).collect();
+                Some(self.prose(
+                    cause,
+                    format!("make one of them the default site of gateway {}: {}", gateway.name, names.join(", ")),
+                ))
+            }
+        }
     }
 
     /// A private cloud's Tier-0 router has no route: its circuit is down, or brings none.
@@ -46,6 +113,9 @@ impl Case<'_> {
         let within = |segment: &&Segment| matches!(dst, IpAddr::V4(dst) if segment.prefix.contains(&dst));
         if let Some(segment) = cloud.ranges().find(within) {
             return Diagnosis::without_fix(format!("no machine of {} has {dst} (AVS-12)", segment.name));
+        }
+        if let Some(diagnosis) = self.not_joined_to(cloud.circuit, name, premises::at(network, dst)) {
+            return diagnosis;
         }
         let learned = self.names.compiled.learned();
         let absent = |side| learned.link_absence(network, cloud.circuit, side);
@@ -70,6 +140,9 @@ impl Case<'_> {
     fn unlearned(&self, circuit: CircuitIx) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
         let name = &network.circuit(circuit).name;
+        if let Some(diagnosis) = self.not_joined_to(circuit, &format!("circuit {name}"), premises::at(network, dst)) {
+            return diagnosis;
+        }
         let down = network.circuit_fault(circuit).map(|fault| fault.to_string());
         let connections = network.connections_to(circuit).filter_map(|(at, connection)| {
             let fault = self.names.compiled.learned().why_down(network, at)?;
@@ -88,5 +161,13 @@ impl Case<'_> {
         } else {
             format!("circuit {name} knows no way to {dst}: {}", faults.join("; "))
         })
+    }
+}
+
+impl Edit {
+    fn default_to(&mut self, at: GatewayIx, site: LocalGatewayIx) {
+        self.network.virtual_network_gateways[at.0].default_site = Some(site);
+        let name = self.network.local_gateway(site).name.clone();
+        self.change(format!("virtualNetworkGateways[{}].gatewayDefaultSite", at.0), Some(name));
     }
 }

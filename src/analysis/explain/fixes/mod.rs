@@ -9,6 +9,7 @@ mod appliances;
 mod balancers;
 mod beyond;
 mod chains;
+mod circuits;
 mod clients;
 mod edits;
 mod egress;
@@ -20,6 +21,7 @@ pub(in crate::analysis) mod overridden_routes;
 mod premises;
 mod probes;
 mod routing;
+mod sessions;
 mod subnets;
 mod translations;
 mod tunnels;
@@ -164,6 +166,14 @@ impl Case<'_> {
 impl Diagnosis {
     fn without_fix(cause: String) -> Self {
         Self { cause, fixes: Vec::new() }
+    }
+
+    /// With the edit that mends it and the text of that, where there is one.
+    fn of(cause: String, fix: Option<(String, Edit)>) -> Self {
+        match fix {
+            Some((text, edit)) => Self::with_fix(cause, text, edit),
+            None => Self::without_fix(cause),
+        }
     }
 
     fn with_fix(cause: String, text: String, edit: Edit) -> Self {

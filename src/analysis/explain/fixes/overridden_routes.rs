@@ -209,7 +209,7 @@ impl Mending<'_> {
 /// The question from the other end: a flow that the asked one begins.
 fn opposite(ends: &Ends) -> Option<Ends> {
     let asked = &ends.destination;
-    let source = End { nic: Some(ends.source), address: ends.source_address, named: true };
+    let source = End::machine(ends.source, ends.source_address);
     Some(Ends { source: asked.nic?, source_address: asked.address, destination: source })
 }
 

@@ -17,6 +17,7 @@ use crate::model::{
     Remote, RouteTable, SiteIx, VnetIx,
 };
 
+use super::sessions::Fault;
 use super::{Case, Diagnosis};
 
 impl Case<'_> {
@@ -34,7 +35,9 @@ impl Case<'_> {
             let cause = format!("{dst} is at {there}, and no gateway has a connection to there");
             return match customer {
                 Customer::Site(site) => self.connected_to(cause, &in_use, site),
-                Customer::Cloud(_) | Customer::Segment(..) => Diagnosis::without_fix(cause),
+                Customer::Cloud(_) | Customer::Segment(..) => {
+                    Diagnosis::of(cause, self.connected_to_circuit(&in_use, customer))
+                }
             };
         };
         match leading.iter().find(|(gateway, _)| in_use.contains(gateway)) {
@@ -88,17 +91,17 @@ impl Case<'_> {
             let cause = format!("gateway {name} cannot reach {there}: connection {}: {fault}", connection.name);
             return self.mend_tunnel(cause, [over]);
         }
-        Diagnosis::without_fix(match (network.bgp_over(over), connection.remote) {
-            (Some((near, far)), _) if near.asn == far.asn => {
-                format!("gateway {name} takes no routes from {there}: both are AS {} (BGP-13)", near.asn)
+        let unlearned = format!(
+            "{dst} is at {there}, but gateway {name} has learned no route to it over connection {}",
+            connection.name
+        );
+        match (self.unadvertised_over(over), network.bgp_over(over), connection.remote) {
+            (Some(Fault { says, fix }), ..) => Diagnosis::of(format!("{unlearned}: {says}"), fix),
+            (None, None, Remote::Local(local)) => self.unnamed_range(there, local),
+            (None, Some(_) | None, _) => {
+                Diagnosis::without_fix(format!("{unlearned}: its session is down, or {there} does not say it"))
             }
-            (None, Remote::Local(local)) => return self.unnamed_range(there, local),
-            (Some(_) | None, _) => format!(
-                "{dst} is at {there}, but gateway {name} has learned no route to it over connection {}: its session is \
-                 down, or {there} does not say it",
-                connection.name
-            ),
-        })
+        }
     }
 
     /// The subnet's route table keeps out what gateways learn, so also the routes to this place.
@@ -124,10 +127,11 @@ impl Case<'_> {
         let network = self.names.network;
         let Some(Customer::Site(site)) = at(network, self.walk.dst) else { return Diagnosis::without_fix(cause) };
         let mut over = network.tunnels_of(site).filter(|over| network.connection(*over).gateway == gateway);
-        match over.next().map(|over| (network.connection(over).remote, network.bgp_over(over))) {
-            Some((Remote::Local(local), None)) => self.unnamed_range(&network.site(site).name, local),
-            Some(_) => Diagnosis::without_fix(cause),
-            None => self.connected_to(cause, &[gateway], site),
+        let Some(over) = over.next() else { return self.connected_to(cause, &[gateway], site) };
+        match (self.unadvertised_over(over), network.connection(over).remote, network.bgp_over(over)) {
+            (Some(Fault { says, fix }), ..) => Diagnosis::of(format!("{cause}: {says}"), fix),
+            (None, Remote::Local(local), None) => self.unnamed_range(&network.site(site).name, local),
+            (None, ..) => Diagnosis::without_fix(cause),
         }
     }
 
@@ -146,7 +150,7 @@ impl Case<'_> {
     }
 
     /// The virtual network does not use the gateway that leads there.
-    fn without_transit(&self, own: VnetIx, there: &str, gateway: GatewayIx) -> Diagnosis {
+    pub(super) fn without_transit(&self, own: VnetIx, there: &str, gateway: GatewayIx) -> Diagnosis {
         let network = self.names.network;
         let (name, hub) = (&network.gateway(gateway).name, network.gateway(gateway).subnet.vnet);
         let (vnet, hub_name) = (self.vnet_name(own), self.vnet_name(hub));
@@ -192,6 +196,9 @@ impl Case<'_> {
     pub(super) fn unadvertised(&self, from: NicId) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
         if let Some(cloud) = outside::offline(network, self.names.compiled, from, dst) {
+            if let Some(diagnosis) = self.not_joined_to(cloud.circuit, &cloud.name, at(network, dst)) {
+                return diagnosis;
+            }
             let because = match cloud.internet {
                 CloudInternet::Enabled => "managed SNAT leads to the Internet, and the file has no `internet`",
                 CloudInternet::Disabled => "its circuit brings no default route, and it has no managed SNAT",
@@ -217,8 +224,14 @@ impl Case<'_> {
         let gateways: Vec<_> = network.tunnels_of(at).map(|over| network.connection(over).gateway).collect();
         if gateways.iter().any(|gateway| network.gateways_in_use(home).contains(gateway)) {
             if site.routes.is_empty() {
-                let cause = format!("{name} has no route to {dst}: its BGP session is down, or does not take it");
-                return Diagnosis::without_fix(cause);
+                let unlearned = format!("{name} has no route to {dst}");
+                let mut tunnels = network.tunnels_of(at);
+                return match tunnels.find_map(|over| self.no_session(over)) {
+                    Some(Fault { says, fix }) => Diagnosis::of(format!("{unlearned}: {says}"), fix),
+                    None => {
+                        Diagnosis::without_fix(format!("{unlearned}: its BGP session is down, or does not take it"))
+                    }
+                };
             }
             let range = self.range_of(home);
             let mut edit = self.edit();
@@ -249,7 +262,7 @@ impl Case<'_> {
 }
 
 /// The site or private cloud whose ranges contain an address.
-fn at(network: &Network, address: IpAddr) -> Option<Customer> {
+pub(super) fn at(network: &Network, address: IpAddr) -> Option<Customer> {
     let holds = |customer: &Customer| match *customer {
         Customer::Site(site) => network.site(site).address_space.iter().any(|range| range.contains(&address)),
         Customer::Cloud(_) | Customer::Segment(..) => network.addresses_of_customer(*customer).contains(&address),

@@ -1,28 +1,29 @@
-//! Tunnels that an edit of the file can mend: keys, modes, a missing far end, selectors that exclude a packet.
+//! Tunnels that an edit of the file can mend: keys, modes, a far end that is missing or is elsewhere, selectors that
+//! exclude a packet.
 //!
 //! One idea: the model names each fault, so each fault has one edit. No edit mends an instance or a device that is down
 //! now.
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::analysis::change::{Change, Edit, unused};
 use crate::analysis::walk::Leg;
 use crate::compile::Sender;
 use crate::model::{
-    Connection, ConnectionIx, ConnectionMode, GatewayIx, GatewayKind, LocalGatewayIx, LocalNetworkGateway, Program,
-    Remote, Site, SiteIx, TunnelFault, VnetIx,
+    Connection, ConnectionIx, ConnectionMode, Customer, GatewayIx, GatewayKind, LocalGatewayIx, LocalNetworkGateway,
+    Program, Remote, Site, SiteIx, TunnelFault, VnetIx,
 };
 
+use super::sessions::Fault;
 use super::{Case, Diagnosis};
 
 impl Case<'_> {
     /// Mends the first of these tunnels that an edit can mend.
     pub(super) fn mend_tunnel(&self, cause: String, tunnels: impl IntoIterator<Item = ConnectionIx>) -> Diagnosis {
         let mended = tunnels.into_iter().find_map(|at| self.mended(at));
-        match mended {
-            Some((text, edit)) => Diagnosis::with_fix(cause, text, edit),
-            None => Diagnosis::without_fix(cause),
-        }
+        Diagnosis::of(cause, mended)
     }
 
     fn mended(&self, at: ConnectionIx) -> Option<(String, Edit)> {
@@ -54,10 +55,16 @@ impl Case<'_> {
             }
             TunnelFault::NoSite => {
                 let Remote::Local(local) = connection.remote else { return None };
+                let moved = self.unconnected_site().and_then(|site| self.moved_to(local, site));
+                if moved.is_some() {
+                    return moved;
+                }
                 edit.add_site(local, self.walk.dst)?;
                 format!("add a site at {}", network.local_gateway(local).gateway_ip)
             }
-            TunnelFault::Circuit(_) | TunnelFault::Authorization | TunnelFault::TooManyPrefixes => return None,
+            TunnelFault::Circuit(fault) => return self.mended_circuit(connection.remote.circuit()?, fault),
+            TunnelFault::Authorization => return self.authorized(at, connection.remote.circuit()?),
+            TunnelFault::TooManyPrefixes => return None,
         };
         Some((text, edit))
     }
@@ -73,15 +80,24 @@ impl Case<'_> {
                     || theirs.contains(&one.gateway) && ours.contains(&far)
             })
         };
-        let mut tunnels = (0..).map(ConnectionIx).zip(&network.connections).filter(|(_, one)| joins(one)).peekable();
-        tunnels.peek()?;
-        let down = tunnels.find_map(|(at, one)| Some((at, one, self.names.compiled.learned().why_down(network, at)?)));
+        let tunnels = || (0..).map(ConnectionIx).zip(&network.connections).filter(|(_, one)| joins(one));
+        let (joining, _) = tunnels().next()?;
+        let down =
+            tunnels().find_map(|(at, one)| Some((at, one, self.names.compiled.learned().why_down(network, at)?)));
         let Some((at, connection, fault)) = down else {
-            return self.kept_out(leg, &format!("VNet {}", self.vnet_name(home)));
+            let kept_out = self.kept_out(leg, &format!("VNet {}", self.vnet_name(home)));
+            return kept_out.or_else(|| self.not_exchanged(own, home, joining));
         };
         let (a, b, name) = (self.vnet_name(own), self.vnet_name(home), &connection.name);
         let cause = format!("VNet {a} and VNet {b} meet over connection {name}, which is down: {fault}");
         Some(self.mend_tunnel(cause, [at]))
+    }
+
+    /// The tunnel between the gateways of two virtual networks is up, and no session brings its routes (BGP-13).
+    fn not_exchanged(&self, own: VnetIx, home: VnetIx, over: ConnectionIx) -> Option<Diagnosis> {
+        let Fault { says, fix } = self.no_session(over)?;
+        let (a, b) = (self.vnet_name(own), self.vnet_name(home));
+        Some(Diagnosis::of(format!("VNet {a} and VNet {b} exchange no routes: {says}"), fix))
     }
 
     /// A tunnel with policy-based traffic selectors carries pairs of ranges (VPN-16).
@@ -108,9 +124,59 @@ impl Case<'_> {
         Diagnosis::with_fix(cause, format!("let connection {} carry what routes lead into it", connection.name), edit)
     }
 
-    /// No gateway has a connection to a site: connects a VPN gateway that the sender uses, or the only one there is.
+    /// The site that has the destination and that no connection leads to.
+    fn unconnected_site(&self) -> Option<SiteIx> {
+        let network = self.names.network;
+        let has = |site: &SiteIx| network.site(*site).address_space.iter().any(|range| range.contains(&self.walk.dst));
+        (0..network.sites.len()).map(SiteIx).find(|site| has(site) && network.tunnels_of(*site).next().is_none())
+    }
+
+    /// A local network gateway that describes a site, at an address that no site has (VPN-11): it gets the site's.
+    fn moved_to(&self, at: LocalGatewayIx, site: SiteIx) -> Option<(String, Edit)> {
+        let network = self.names.network;
+        let (local, site) = (network.local_gateway(at), network.site(site));
+        let gateway_ip = site.gateway_ip?;
+        let taken = network.sites.iter().any(|site| site.public_addresses().any(|own| own == local.gateway_ip));
+        let used = network.connections.iter().any(|one| one.remote == Remote::Local(at));
+        let within = |address: &IpAddr| site.address_space.iter().any(|range| range.contains(address));
+        let overlaps =
+            |range: &IpNet| within(&range.addr()) || site.address_space.iter().any(|own| range.contains(own));
+        let describes = local.address_space.iter().any(overlaps) || local.bgp.is_some_and(|bgp| within(&bgp.address));
+        if taken || !used || !describes {
+            return None;
+        }
+        let mut edit = self.edit();
+        edit.move_local_gateway(at, gateway_ip);
+        let text = format!(
+            "set gatewayIpAddress of local network gateway {} to {gateway_ip}, which {} has",
+            local.name, site.name
+        );
+        Some((text, edit))
+    }
+
+    /// A local network gateway that describes a site at a wrong address, the cause of it, and what mends it.
+    fn misplaced(&self, site: SiteIx) -> Option<(String, (String, Edit))> {
+        let network = self.names.network;
+        let mut locals = (0..network.local_network_gateways.len()).map(LocalGatewayIx);
+        let (at, fix) = locals.find_map(|at| Some((at, self.moved_to(at, site)?)))?;
+        let local = network.local_gateway(at);
+        let says = format!(
+            "local network gateway {} has gatewayIpAddress {}, which no site has (VPN-11)",
+            local.name, local.gateway_ip
+        );
+        Some((says, fix))
+    }
+
+    /// No gateway has a connection to a site: connects a VPN gateway that the sender uses, or the only one there is. A
+    /// connection that is meant for the site is led there.
     pub(super) fn connected_to(&self, cause: String, in_use: &[GatewayIx], site: SiteIx) -> Diagnosis {
         let network = self.names.network;
+        if let Some((says, fix)) = self.misplaced(site) {
+            return Diagnosis::of(format!("{cause}: {says}"), Some(fix));
+        }
+        if let Some(fix) = self.connected_to_circuit(in_use, Customer::Site(site)) {
+            return Diagnosis::of(cause, Some(fix));
+        }
         let is_vpn = |at: &GatewayIx| network.gateway(*at).kind == GatewayKind::Vpn;
         let all: Vec<_> = network.gateways().map(|(at, _)| at).filter(is_vpn).collect();
         let used = in_use.iter().copied().find(is_vpn);
@@ -151,12 +217,21 @@ impl Edit {
         self.with_connection(at, "connectionMode", "Default", |one| one.mode = ConnectionMode::Default);
     }
 
+    pub(super) fn enable_bgp(&mut self, at: ConnectionIx) {
+        self.with_connection(at, "enableBgp", "true", |one| one.enable_bgp = true);
+    }
+
+    fn move_local_gateway(&mut self, at: LocalGatewayIx, gateway_ip: IpAddr) {
+        self.network.local_network_gateways[at.0].gateway_ip = gateway_ip;
+        self.change(format!("localNetworkGateways[{}].gatewayIpAddress", at.0), Some(format!("'{gateway_ip}'")));
+    }
+
     fn select_any(&mut self, at: ConnectionIx) {
         self.with_connection(at, "usePolicyBasedTrafficSelectors", "false", |one| one.policy_based = false);
     }
 
     /// Changes all tunnels of a connection.
-    fn with_connection(&mut self, at: ConnectionIx, key: &str, value: &str, set: impl Fn(&mut Connection)) {
+    pub(super) fn with_connection(&mut self, at: ConnectionIx, key: &str, value: &str, set: impl Fn(&mut Connection)) {
         let path = self.connection_path(at);
         let Connection { gateway, remote, .. } = *self.network.connection(at);
         let all = self.network.connections.iter_mut();
@@ -204,7 +279,7 @@ impl Edit {
         Some(())
     }
 
-    fn add_local_gateway(&mut self, site: &str, gateway_ip: IpAddr, ranges: Vec<ipnet::IpNet>) -> LocalGatewayIx {
+    fn add_local_gateway(&mut self, site: &str, gateway_ip: IpAddr, ranges: Vec<IpNet>) -> LocalGatewayIx {
         let locals = &mut self.network.local_network_gateways;
         let name = unused(&format!("{site}-lng"), || locals.iter().map(|local| local.name.as_str()));
         let listed = ranges.iter().map(|range| format!("'{range}'")).collect::<Vec<_>>().join(", ");
@@ -215,12 +290,12 @@ impl Edit {
         LocalGatewayIx(at)
     }
 
-    fn add_connection(&mut self, stem: &str, ends: &str, connection: Connection) {
+    pub(super) fn add_connection(&mut self, stem: &str, ends: &str, connection: Connection) {
         let name = unused(stem, || self.network.connections.iter().map(|one| one.name.as_str()));
         let key = connection.shared_key.as_ref().map_or_else(String::new, |key| format!(", sharedKey: '{key}'"));
         let bgp = if connection.enable_bgp { ", enableBgp: true" } else { "" };
         let value = format!("{{name: {name}, {ends}{key}{bgp}}}");
-        let at = self.network.connections.iter().filter(|one| one.instance == 0).count();
+        let at = self.network.connections.iter().filter(|one| one.instance == 0 && !one.is_clients()).count();
         self.network.connections.push(Connection { name, ..connection });
         self.change(format!("connections[{at}]"), Some(value));
     }
@@ -270,7 +345,7 @@ impl Edit {
         format!("connections[{}]", at.unwrap_or(0))
     }
 
-    fn change(&mut self, path: String, value: Option<String>) {
+    pub(super) fn change(&mut self, path: String, value: Option<String>) {
         self.changes.push(Change { path, value });
     }
 }
