@@ -30,7 +30,7 @@ pub use flow_filter::{Filter, FilterError, Host, parse_filter, pattern};
 pub use lint::{Finding, lint};
 pub use plan::{Action, Effect, ObjectChange, Plan, PropertyChange, TouchedFlows, plan};
 pub use prediction::{Forecast, Ruling, Site, forecast, forecast_with};
-pub use query::names::service_endpoint;
+pub use query::names::{refuser, service_endpoint};
 pub use query::target::subnet;
 pub use query::{Probe, Query, QueryEnd, parse_end, parse_port, parse_query, unknown};
 pub use reach::{Difference, Pair, PathSummary, Reach, Shift, differences, reach, reach_among, reach_with};

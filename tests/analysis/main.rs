@@ -17,6 +17,7 @@ mod plan;
 mod reach;
 #[path = "../support/schema.rs"]
 mod schema;
+mod shares;
 #[allow(dead_code, reason = "packets are for others")]
 #[path = "../dataplane/reference/topology.rs"]
 mod topology;

@@ -2,9 +2,10 @@
 
 use std::fs::{self, Permissions};
 use std::io::Read;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -111,9 +112,14 @@ fn only_ones_own_files_of_a_bounded_length_are_read() {
     }
     fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
     assert!(files::read_own(&file, 5).is_ok(), "others may read it");
+    // Root may give one away; to any other user this one is somebody else's.
+    let given = directory.path().join("given");
+    fs::write(&given, "12345").unwrap();
+    let of_another = if chown(&given, Some(1), None).is_ok() { &*given } else { Path::new("/etc/passwd") };
+    assert!(files::read_own(of_another, 1 << 20).is_err());
     assert!(files::read_own(directory.path(), 5).is_err());
     assert!(files::read_regular(directory.path(), 5).is_err());
-    assert!(files::read_regular(std::path::Path::new("/dev/null"), 5).is_err());
+    assert!(files::read_regular(Path::new("/dev/null"), 5).is_err());
     assert!(files::create_new(&file, files::OWN).is_err(), "it is there");
     files::create(&file, files::OWN).unwrap();
     assert_eq!(

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::analysis::query::Meant;
 use crate::analysis::walk::{Leg, Walk};
 use crate::compile::{Compiled, RuleOwner, Sender};
-use crate::dataplane::{AclId, FibId, FilterPlace, FrontendId, NextHop, NicId, RouteId, VnetId, platform};
+use crate::dataplane::{AclId, DropReason, FibId, FilterPlace, FrontendId, NextHop, NicId, RouteId, VnetId, platform};
 use crate::model::{
     AddressPrefix, CircuitIx, CloudIx, ConnectionIx, Customer, DEFAULT_OUTBOUND, EffectiveRoute, FrontendIx, GatewayIx,
     GatewayKind, Internet, MANAGED_SNAT, NatGateway, Network, NicIx, PLATFORM_NODE, Peering, PublishedTagIx,
@@ -24,6 +24,16 @@ pub fn service_endpoint(network: &Network, subnet: SubnetIx, address: IpAddr) ->
     let has = |tag: &PublishedTagIx| network.service_tag(*tag).prefixes.iter().any(|prefix| prefix.contains(&address));
     let endpoints = &network.subnet(subnet).service_endpoints;
     endpoints.iter().find(|endpoint| endpoint.tags.iter().any(has)).map(|endpoint| endpoint.service.as_str())
+}
+
+/// Who refused a packet: the interface, or the network that has used its share of the flow table (NSG-26). None for an
+/// interface that is no more.
+pub fn refuser(network: &Network, compiled: &Compiled, nic: NicId, reason: DropReason) -> Option<String> {
+    let sender = compiled.ids().sender(nic)?;
+    match reason {
+        DropReason::NetworkFlowLimit => sender.flow_share(network),
+        _ => Some(Names { network, compiled }.nic(nic)),
+    }
 }
 
 impl<'a> Names<'a> {

@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 use std::iter::zip;
 use std::net::IpAddr;
 
-use crate::analysis::service_endpoint;
+use crate::analysis::{refuser, service_endpoint};
 use crate::compile::Sender;
 use crate::daemon::engine::{Engine, Published};
 use crate::dataplane::{DropReason, NicId, PortId, RoutingLoop, RuleId};
-use crate::model::{Attachment, Network};
+use crate::model::Attachment;
 use crate::worker::Dropped;
 
 use super::AttachmentNames;
-use super::flows::{place, place_of, protocol_name};
+use super::flows::{place, protocol_name};
 use super::protocol::{DropCount, DroppedFlow};
 
 /// TCP and UDP.
@@ -124,16 +124,8 @@ fn flow(published: &Published, reason: DropReason, kind: &Kind) -> DroppedFlow {
         source_port: kind.source.and_then(|(_, port)| port),
         destination_address: kind.destination.0,
         destination_port: kind.destination.1,
-        by: kind.by.and_then(|(nic, _)| refuser(&published.network, published.compiled.ids().sender(nic)?, reason)),
+        by: kind.by.and_then(|(nic, _)| refuser(&published.network, &published.compiled, nic, reason)),
         rule: rule.map(|label| format!("{} {}", label.owner, label.name)),
-    }
-}
-
-/// Who refused a packet: the interface, or the network that has used its share of the flow table.
-fn refuser(network: &Network, sender: Sender, reason: DropReason) -> Option<String> {
-    match reason {
-        DropReason::NetworkFlowLimit => sender.flow_share(network),
-        _ => place_of(network, sender).map(|(node, nic)| format!("{node}/{nic}")),
     }
 }
 
@@ -163,29 +155,4 @@ fn going_round(published: &Published, it: &RoutingLoop) -> Option<DropCount> {
         flow: Some(flow),
         explanation: ROUTING_LOOP.to_owned(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::compile::senders;
-    use crate::config;
-
-    /// A network's share is used up by its machines together, so that it is named and not the one that came last.
-    #[test]
-    fn nsg_26_whose_count_it_was_is_named() {
-        let text = include_str!("../../../config/private-cloud-full.yaml");
-        let network = config::load(text, "private-cloud-full.yaml").unwrap_or_else(|errors| panic!("{errors}")).network;
-        let named = |reason| {
-            let named = senders(&network).into_iter().filter_map(|sender| refuser(&network, sender, reason));
-            named.collect::<Vec<_>>()
-        };
-        let (cloud, guest) = (&network.private_clouds[0], &network.virtual_machines[0]);
-        let interfaces = named(DropReason::FlowLimit);
-        assert!(interfaces.contains(&format!("{}/eth0", guest.name)), "{interfaces:?}");
-        let shares = named(DropReason::NetworkFlowLimit);
-        assert_eq!(shares.len(), interfaces.len());
-        assert!(shares.contains(&format!("private cloud {}", cloud.name)), "{shares:?}");
-        assert!(shares.contains(&format!("virtual network {}", network.virtual_networks[0].name)), "{shares:?}");
-    }
 }

@@ -13,7 +13,6 @@ use crate::compile::Sender;
 use crate::daemon::engine::{Engine, Published};
 use crate::daemon::wall_clock::WallClock;
 use crate::dataplane::{Cursor, Direction, FlowEvent, FlowRecord, FlowState, NicId, Timestamp};
-use crate::model::Network;
 use crate::worker::{FlowScope, FlowWatch};
 
 use super::flow_ends::FlowEnds;
@@ -225,10 +224,8 @@ pub(in crate::daemon) fn protocol_name(number: u8) -> String {
 
 /// A machine and its interface or its segment, or a VNet and its subnet; none for an interface that has gone.
 pub(in crate::daemon) fn place(published: &Published, nic: NicId) -> Option<(&str, &str)> {
-    place_of(&published.network, published.compiled.ids().sender(nic)?)
-}
-
-pub(super) fn place_of(network: &Network, sender: Sender) -> Option<(&str, &str)> {
+    let network = &published.network;
+    let sender = published.compiled.ids().sender(nic)?;
     if let Sender::Segment(cloud, machine) = sender {
         let machine = network.segment(cloud, machine);
         return Some((&machine.node, &machine.name));
