@@ -37,6 +37,8 @@ pub(super) struct Trials<'a> {
     sample: Vec<String>,
     /// How far the packet or its answer comes with all fixes so far.
     blocked: Option<Blocked>,
+    /// Some flows arrive as it is, and pass different appliances each way: that is the file's own design.
+    was_skewed: bool,
     /// With all fixes so far.
     network: Cow<'a, Network>,
     learned: Cow<'a, Learned>,
@@ -88,7 +90,10 @@ impl<'a> Trials<'a> {
     pub(super) fn new(names: Names<'a>, (ends, probe): (&'a Ends, Probe), trip: &RoundTrip, now: Instant) -> Self {
         let (network, learned) = (Cow::Borrowed(names.network), Cow::Borrowed(names.compiled.learned()));
         let (sample, blocked) = (sample(names, ends), Blocked::of(trip));
-        Self { names, ends, probe, sample, blocked, network, learned, now, pairs: None }
+        let branches = Branches::take(names, &mut ScratchFlows::new(), ends, probe);
+        let was_skewed =
+            branches.trips().iter().any(|trip| trip.blocked().is_none() && trip.asymmetry(names).is_some());
+        Self { names, ends, probe, sample, blocked, was_skewed, network, learned, now, pairs: None }
     }
 
     /// The obstacle with the best of its fixes, and the next obstacle.
@@ -153,7 +158,8 @@ impl<'a> Trials<'a> {
         let pairs = Pairs::ask(names, &self.sample, self.probe);
         let asked = Fate::of(names, &branches);
         let mut effects = before.effects(&pairs, &self.sample);
-        if asked == Fate::Skewed && self.blocked.as_ref().is_none_or(|blocked| blocked.is_led_elsewhere(names, worst)) {
+        let is_new = asked == Fate::Skewed && !self.was_skewed;
+        if is_new && self.blocked.as_ref().is_none_or(|blocked| blocked.is_led_elsewhere(names, worst)) {
             let to = &self.ends.destination;
             let to = to.nic.map_or_else(|| to.address.to_string(), |nic| names.node(nic));
             effects.harm.get_or_insert(Harm::Skews(names.node(self.ends.source), to));
