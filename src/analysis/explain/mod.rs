@@ -24,11 +24,11 @@ use super::change::Change;
 use super::query::names::Names;
 use super::query::stand_in::{self, StandIn};
 use super::query::{Ends, Probe, Query, resolve};
-use super::walk::ScratchFlows;
 use super::walk::branches::{Branch, Branches};
 use super::walk::guest_rules::{GuestMet, GuestRules, PacketResult};
 use super::walk::narration::Path;
 use super::walk::round_trip::{RoundTrip, foreign_links};
+use super::walk::{ScratchFlows, Walk};
 use fixes::{Case, Diagnosis};
 use reasons::reasons;
 use trials::Trials;
@@ -232,14 +232,23 @@ impl Branches {
         let (there, back) = self.trips().iter().find_map(|trip| trip.asymmetry(names))?;
         let list = |way: &[String]| if way.is_empty() { "no appliance".to_owned() } else { way.join(", ") };
         let (there, back) = (list(&there), list(&back));
-        Some(if self.trips().len() > 1 {
-            format!(
+        let spread = |way: fn(&RoundTrip) -> Option<&Walk>| {
+            let ways: HashSet<_> = self.trips().iter().filter_map(|trip| Some(names.via(way(trip)?))).collect();
+            ways.len() > 1
+        };
+        Some(match (spread(|trip| Some(&trip.forward)), spread(|trip| trip.back.as_ref())) {
+            (true, true) => format!(
                 "asymmetric path: each direction of a flow chooses its appliance by its own hash, so a request may pass {there} and its answer {back}; a stateful appliance sees half of such a flow"
-            )
-        } else {
-            format!(
+            ),
+            (true, false) => format!(
+                "asymmetric path: a request may pass {there}, and every answer passes {back}; a stateful appliance sees half of such a flow"
+            ),
+            (false, true) => format!(
+                "asymmetric path: every request passes {there}, and an answer may pass {back}; a stateful appliance sees half of such a flow"
+            ),
+            (false, false) => format!(
                 "asymmetric path: the request passes {there}, the answer {back}; a stateful appliance sees half of the flow"
-            )
+            ),
         })
     }
 }
