@@ -1,7 +1,9 @@
 //! The place of an object in the topology file: `virtualNetworks[0].subnets[1]`.
 
+use std::net::IpAddr;
+
 use crate::compile::RuleOwner;
-use crate::model::{CollectionIx, Network, NicIx, NsgIx, RouteTableIx, SubnetIx, VnetIx};
+use crate::model::{CollectionIx, Network, NetworkInterface, NicIx, NsgIx, RouteTableIx, SubnetIx, VnetIx};
 
 pub(super) fn vnet(vnet: VnetIx) -> String {
     format!("virtualNetworks[{}]", vnet.0)
@@ -54,4 +56,12 @@ pub(super) fn nic(network: &Network, nic: NicIx) -> String {
     let vm = network.nic(nic).virtual_machine;
     let at = network.vm(vm).network_interfaces.iter().position(|&own| own == nic);
     format!("virtualMachines[{}].networkInterfaces[{}]", vm.0, at.expect("a machine lists its interfaces"))
+}
+
+/// The IP configuration of an interface that has an address: the interface itself, in the short form.
+pub(super) fn ip_configuration(network: &Network, nic: NicIx, address: IpAddr) -> String {
+    let path = self::nic(network, nic);
+    let NetworkInterface { addresses, ip_configurations, .. } = network.nic(nic);
+    let at = addresses.iter().position(|own| *own == address).and_then(|at| ip_configurations.get(at));
+    at.map_or_else(|| path.clone(), |at| format!("{path}.ipConfigurations[{at}]"))
 }

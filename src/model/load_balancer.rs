@@ -145,6 +145,8 @@ pub struct BackendPool {
     pub name: String,
     /// In file order of the interfaces.
     pub members: Vec<Backend>,
+    /// The addresses in `loadBalancerBackendAddresses`, in file order.
+    pub listed: Vec<IpAddr>,
 }
 
 /// One IP configuration in a pool.

@@ -1,6 +1,6 @@
 //! Virtual networks, subnets, peerings, machines and their interfaces.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::guest_filter::GuestFilter;
 use super::programs::Program;
 use super::{
     Asg, Attach, AttachNamespace, CircuitIx, CloudIx, CollectionIx, Connection, ConnectionIx, ExpressRouteCircuit,
-    FlowLog, FlowLogPace, Frontend, FrontendIx, GatewayIx, InstanceAddress, Internet, LoadBalancer,
+    FlowLog, FlowLogPace, Frontend, FrontendIx, FrontendSite, GatewayIx, InstanceAddress, Internet, LoadBalancer,
     LocalNetworkGateway, LostLink, Masquerade, NatGateway, NatGatewayIx, NetworkManager, Nsg, NsgIx, PeeringExtent,
     PrivateCloud, PrivateEndpoint, PrivateEndpointNetworkPolicies, PublicIpAddress, PublicIpIx, PublicIpPrefix,
     PublishedTag, PublishedTagIx, RouteServer, RouteServerIx, RouteTable, RouteTableIx, RuleCollection,
@@ -208,6 +208,8 @@ pub struct NetworkInterface {
     pub subnet: SubnetIx,
     /// The private addresses of its ipConfigurations, the primary first.
     pub addresses: Vec<IpAddr>,
+    /// Of each address its entry in `ipConfigurations`; empty where the file has the short form.
+    pub ip_configurations: Vec<usize>,
     /// Those that have a public address in front of them.
     pub public_addresses: Vec<InstanceAddress>,
     pub primary: bool,
@@ -417,6 +419,20 @@ impl Network {
 
     pub fn public_ip(&self, address: PublicIpIx) -> &PublicIpAddress {
         &self.public_ip_addresses[address.0]
+    }
+
+    /// Public addresses that nothing has.
+    pub fn unused_public_ips(&self) -> impl Iterator<Item = PublicIpIx> {
+        let interfaces = self.network_interfaces.iter().flat_map(|nic| &nic.public_addresses).map(|own| own.public);
+        let frontends = self.frontends().filter_map(|(_, frontend)| match frontend.site {
+            FrontendSite::Public(public) => Some(public),
+            FrontendSite::Private(_) => None,
+        });
+        let nat_gateways = self.nat_gateways.iter().flat_map(|gateway| gateway.addresses.iter().copied());
+        let gateways =
+            self.virtual_network_gateways.iter().flat_map(|gateway| [gateway.public, gateway.second_public]).flatten();
+        let used: HashSet<_> = interfaces.chain(frontends).chain(nat_gateways).chain(gateways).collect();
+        (0..self.public_ip_addresses.len()).map(PublicIpIx).filter(move |public| !used.contains(public))
     }
 
     /// The private address that a public one stands for.

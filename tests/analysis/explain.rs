@@ -3,12 +3,14 @@
 
 mod access;
 mod applied;
+mod balancers;
 mod beyond;
 mod causes;
 mod effects;
 mod files;
 mod gateways;
 mod guests;
+mod outbound;
 mod places;
 mod planted;
 mod planted_premises;

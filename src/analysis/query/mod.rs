@@ -394,7 +394,12 @@ fn destinations(network: &Network, compiled: &Compiled, source: &Source, place: 
             };
             let lacks = || {
                 let name = &network.vm(vm).name;
-                format!("{name}/{} has no public address{inside}: the Internet cannot ask it", nic.name)
+                let unused = network.unused_public_ips().map(|public| network.public_ip(public));
+                let mut unused =
+                    unused.filter(|one| nic.addresses.iter().any(|own| own.is_ipv4() == one.address.is_ipv4()));
+                let give =
+                    unused.next().map_or_else(String::new, |one| format!("; give it {}, which nothing has", one.name));
+                format!("{name}/{} has no public address{inside}: the Internet cannot ask it{give}", nic.name)
             };
             if ends.is_empty() { Err(lacks()) } else { Ok(ends) }
         }

@@ -125,6 +125,7 @@ impl StandIn {
                 virtual_machine: vm,
                 subnet: *subnet,
                 addresses,
+                ip_configurations: Vec::new(),
                 public_addresses: Vec::new(),
                 primary: true,
                 enable_ip_forwarding: false,

@@ -20,8 +20,8 @@ use ipnet::IpNet;
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::{
     AclId, Admission, BalancingRule, Direction, DropReason, FibId, FilterPlace, FlowLimits, FlowTable, Flows,
-    FragmentTable, LoopTable, NatLimits, NatTable, NextHop, NicId, Recorder, RouteId, Spread, Step, Timestamp, Verdict,
-    process,
+    FragmentTable, LoopTable, NatLimits, NatTable, NextHop, NicId, PacketEnd, Recorder, RouteId, Spread, Step,
+    Timestamp, Translation, Verdict, process,
 };
 use crate::model::{Customer, Network, NicIx, RouteSource, VmIx, VnetIx};
 use crate::wire::{Offload, Packet, Protocol, Tuple};
@@ -149,7 +149,11 @@ impl Walk {
                 Onward::Out(next, step) => (at, guest) = (next, step),
             }
         };
-        Self { legs, outcome, src, dst, first, last: *packet.tuple() }
+        let mut last = *packet.tuple();
+        if let (Outcome::Dropped(_), Some(leg)) = (&outcome, legs.last()) {
+            leg.translate(&mut last);
+        }
+        Self { legs, outcome, src, dst, first, last }
     }
 
     /// Checks an answer against the flow that it answers, as the asking guest knows that flow.
@@ -225,6 +229,22 @@ impl Leg {
         let port = compiled.snapshot.nics[from.0 as usize].port;
         let verdict = process(&compiled.snapshot, &scratch.flows, port, scratch.now, packet, &mut recorder);
         (Self { from, guest, src, steps: recorder.steps().to_vec() }, verdict)
+    }
+
+    /// Translations that the packet's headers do not show yet: a gateway rewrites a packet only once it is admitted.
+    fn translate(&self, packet: &mut Tuple) {
+        let has_ports = matches!(packet.protocol, Protocol::TCP | Protocol::UDP);
+        for step in &self.steps {
+            let Step::Translate(Translation { end, from, to }) = step else { continue };
+            let (address, port) = match end {
+                PacketEnd::Source => (&mut packet.src, &mut packet.src_port),
+                PacketEnd::Destination => (&mut packet.dst, &mut packet.dst_port),
+            };
+            if *address == from.0 && (!has_ports || *port == from.1) {
+                *address = to.0;
+                *port = if has_ports { to.1 } else { *port };
+            }
+        }
     }
 
     pub(super) fn dropped(&self) -> Option<DropReason> {

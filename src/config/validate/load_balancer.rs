@@ -69,12 +69,15 @@ impl Balancers {
             }
             check_sites(balancer, &frontends, report);
             six.push(Six::of(balancer, &frontends));
-            let members =
-                |pool: &written::BackendPool| BackendPool { name: or_unnamed(&pool.name), members: Vec::new() };
+            let without_members = |pool: &written::BackendPool| BackendPool {
+                name: or_unnamed(&pool.name),
+                members: Vec::new(),
+                listed: pool.addresses.iter().filter_map(|one| Some(one.address.as_ref()?.value)).collect(),
+            };
             all.push(LoadBalancer {
                 name: or_unnamed(&balancer.name),
                 frontends,
-                pools: balancer.pools.iter().map(members).collect(),
+                pools: balancer.pools.iter().map(without_members).collect(),
                 probes: Vec::new(),
                 rules: Vec::new(),
                 nat_rules: Vec::new(),

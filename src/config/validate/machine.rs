@@ -76,12 +76,13 @@ pub(super) fn machines(
             let name = nic.name.as_ref().map_or_else(|| format!("eth{index}"), |name| name.value.clone());
             let holder = format!("network interface `{}/{name}`", or_unnamed(&document.name));
             let claims = Claims { vnets, scope, holder, public: &mut *public, balancers: &machines.balancers };
-            let subnet = wish(first + index, nic, claims, &mut wishes, report);
+            let (subnet, ip_configurations) = wish(first + index, nic, claims, &mut wishes, report);
             machines.network_interfaces.push(NetworkInterface {
                 name,
                 virtual_machine: VmIx(vm),
                 subnet,
                 addresses: Vec::new(),
+                ip_configurations,
                 public_addresses: Vec::new(),
                 primary: index == primary,
                 enable_ip_forwarding: nic.enable_ip_forwarding,
@@ -213,14 +214,14 @@ struct Claims<'a, 'd> {
     balancers: &'a Balancers,
 }
 
-/// Writes down what the interface wants; the subnet it is in.
+/// Writes down what the interface wants; the subnet it is in, and its entries in `ipConfigurations`, the primary first.
 fn wish(
     nic: usize,
     document: &schema::NetworkInterface,
     claims: Claims<'_, '_>,
     wishes: &mut Vec<Wish>,
     report: &mut Report,
-) -> SubnetIx {
+) -> (SubnetIx, Vec<usize>) {
     let Claims { vnets, scope, holder, public, balancers } = claims;
     let configurations = &document.ip_configurations;
     Names::of("IP configuration", configurations.iter().map(|configuration| &configuration.name), report);
@@ -232,8 +233,8 @@ fn wish(
         primary(configurations.iter().map(|configuration| configuration.primary.as_ref()), "IP configuration", report);
     let mut subnet = None;
     // The primary's address comes first.
-    let others = configurations.iter().enumerate().filter(|(i, _)| *i != first).map(|(_, configuration)| configuration);
-    for (i, configuration) in configurations.get(first).into_iter().chain(others).enumerate() {
+    let order: Vec<_> = std::iter::once(first).chain((0..configurations.len()).filter(|i| *i != first)).collect();
+    for (i, configuration) in order.iter().filter_map(|at| configurations.get(*at)).enumerate() {
         let Some(found) = scope.subnet(&configuration.subnet, report) else { continue };
         check_subnet(found, *subnet.get_or_insert(found), configuration, vnets, report);
         let versions = versions(configuration, document.full_form, &vnets[found.vnet.0].subnets[found.subnet].prefixes);
@@ -265,7 +266,8 @@ fn wish(
         }
     }
     // Without a subnet the report has an error and the network will not be used.
-    subnet.unwrap_or(SubnetIx { vnet: crate::model::VnetIx(usize::MAX), subnet: usize::MAX })
+    let subnet = subnet.unwrap_or(SubnetIx { vnet: crate::model::VnetIx(usize::MAX), subnet: usize::MAX });
+    (subnet, if document.full_form { order } else { Vec::new() })
 }
 
 /// ARM's form asks for one address an entry; the short form for one of each family that the subnet has.

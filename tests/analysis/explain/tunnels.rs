@@ -138,8 +138,10 @@ fn nat_01_a_private_subnet_gets_a_nat_gateway() {
     let ask = ("vault", "internet:443");
     let shared = mended(INTERNET, ask, "defaultOutboundAccess off");
     assert_eq!(shared, ["virtualNetworks[0].subnets[3].natGateway"]);
-    let own = mended(&with(INTERNET, ", natGateway: out", ""), ask, "defaultOutboundAccess off");
-    assert_eq!(own, ["publicIPPrefixes[0]", "natGateways[1]", "virtualNetworks[0].subnets[3].natGateway"]);
+    let lines = ["natGateways:", "- {name: out,", "- {name: out-ip,"];
+    let none = lines.iter().fold(with(INTERNET, ", natGateway: out", ""), |yaml, line| without(&yaml, line));
+    let own = mended(&none, ask, "defaultOutboundAccess off");
+    assert_eq!(own, ["publicIPPrefixes[0]", "natGateways[0]", "virtualNetworks[0].subnets[3].natGateway"]);
     // No NAT gateway carries a ping.
     let answer = File::parse(INTERNET).ask("vault", "internet");
     assert!(answer.fix.unwrap().changes.is_empty());
@@ -149,6 +151,7 @@ fn nat_01_a_private_subnet_gets_a_nat_gateway() {
 #[test]
 fn pip_04_a_closed_public_address_is_opened_for_one_flow() {
     let yaml = with(INTERNET, ", networkSecurityGroup: web", "");
+    let yaml = with(&yaml, "destinationPortRange: '443'", "destinationPortRange: '8443'");
     let paths = mended(&yaml, ("internet", "web:443"), "its public address is closed");
     assert_eq!(paths, ["networkSecurityGroups[1]", "virtualMachines[0].networkInterfaces[0].networkSecurityGroup"]);
     let file = File::parse(&yaml);

@@ -272,6 +272,7 @@ impl Random {
                         virtual_machine: VmIx(index),
                         subnet,
                         addresses,
+                        ip_configurations: Vec::new(),
                         public_addresses: Vec::new(),
                         primary: true,
                         enable_ip_forwarding: self.chance(40),

@@ -11,8 +11,9 @@ use crate::analysis::yaml_path;
 use crate::compile::RuleOwner;
 use crate::dataplane;
 use crate::model::{
-    Access, AddressPrefix, Direction, NatGateway, NatGatewayIx, NicIx, Nsg, NsgIx, OWNERLESS, PortRange, PublicIpIx,
-    PublicIpPrefix, PublicIpSku, PublicPrefixIx, SecurityProtocol, SecurityRule, ServiceTag, SubnetIx,
+    Access, AddressPrefix, Direction, InstanceAddress, NatGateway, NatGatewayIx, Network, NicIx, Nsg, NsgIx, OWNERLESS,
+    PortRange, PublicIpIx, PublicIpPrefix, PublicIpSku, PublicPrefixIx, SecurityProtocol, SecurityRule, ServiceTag,
+    SubnetIx,
 };
 
 impl Edit {
@@ -26,9 +27,9 @@ impl Edit {
         self.remove(format!("{}.natGateway", yaml_path::subnet(subnet)));
     }
 
-    /// The NAT gateway of another subnet of the virtual network, or a new one; None where a NAT gateway is not allowed
-    /// (NAT-06).
-    pub(super) fn give_nat_gateway(&mut self, subnet: SubnetIx) -> Option<()> {
+    /// The NAT gateway of another subnet of the virtual network, one that no subnet has, or a new one. None where a NAT
+    /// gateway is not allowed (NAT-06).
+    pub(super) fn give_nat_gateway(&mut self, subnet: SubnetIx) -> Option<NatGatewayIx> {
         let network = &mut self.network;
         let mut publics = network.network_interfaces.iter().filter(|nic| nic.subnet == subnet);
         let is_basic = |ix: PublicIpIx| network.public_ip(ix).sku == PublicIpSku::Basic;
@@ -36,14 +37,29 @@ impl Edit {
             return None;
         }
         let shared = network.vnet(subnet.vnet).subnets.iter().find_map(|subnet| subnet.nat_gateway);
-        let gateway = match shared {
+        let gateway = match shared.or_else(|| unused_nat_gateway(network)) {
             Some(gateway) => gateway,
             None => self.add_nat_gateway(&self.network.subnet(subnet).name.clone())?,
         };
         let name = self.network.nat_gateways[gateway.0].name.clone();
         self.network.virtual_networks[subnet.vnet.0].subnets[subnet.subnet].nat_gateway = Some(gateway);
         self.changes.push(Change { path: format!("{}.natGateway", yaml_path::subnet(subnet)), value: Some(name) });
-        Some(())
+        Some(gateway)
+    }
+
+    /// An unused public address in front of a private one; None where there is none.
+    pub(super) fn give_public_ip(&mut self, nic: NicIx, private: IpAddr) -> Option<String> {
+        let network = &mut self.network;
+        let fits = |ix: &PublicIpIx| {
+            let public = network.public_ip(*ix);
+            public.sku == PublicIpSku::Standard && public.address.is_ipv4() == private.is_ipv4()
+        };
+        let public = network.unused_public_ips().find(fits)?;
+        let name = network.public_ip(public).name.clone();
+        network.network_interfaces[nic.0].public_addresses.push(InstanceAddress { private, public });
+        let path = format!("{}.publicIPAddress", yaml_path::ip_configuration(network, nic, private));
+        self.changes.push(Change { path, value: Some(name.clone()) });
+        Some(name)
     }
 
     /// A new NAT gateway with two public addresses, from a range that the file does not use.
@@ -78,6 +94,14 @@ impl Edit {
         });
         self.changes.extend(changes.map(|(path, value)| Change { path, value: Some(value) }));
         Some(NatGatewayIx(at))
+    }
+
+    /// Attaches a group to a subnet that has none.
+    pub(super) fn attach_nsg(&mut self, nsg: NsgIx, subnet: SubnetIx) {
+        self.network.virtual_networks[subnet.vnet.0].subnets[subnet.subnet].network_security_group = Some(nsg);
+        let name = self.network.network_security_groups[nsg.0].name.clone();
+        let path = format!("{}.networkSecurityGroup", yaml_path::subnet(subnet));
+        self.changes.push(Change { path, value: Some(name) });
     }
 
     /// An NSG for an interface that has none, with one rule that allows a flow (PIP-04).
@@ -138,4 +162,13 @@ impl Edit {
         self.changes.push(Change { path, value: Some(value) });
         true
     }
+}
+
+/// A NAT gateway that no subnet has.
+fn unused_nat_gateway(network: &Network) -> Option<NatGatewayIx> {
+    let used = |gateway: &NatGatewayIx| {
+        let mut subnets = network.virtual_networks.iter().flat_map(|vnet| &vnet.subnets);
+        subnets.any(|subnet| subnet.nat_gateway == Some(*gateway))
+    };
+    (0..network.nat_gateways.len()).map(NatGatewayIx).find(|gateway| !used(gateway))
 }

@@ -7,6 +7,7 @@
 mod answers;
 mod appliances;
 mod balancers;
+mod balancing_rules;
 mod beyond;
 mod chains;
 mod circuits;

@@ -25,7 +25,8 @@ impl Case<'_> {
     pub(super) fn unlearned_there(&self, leg: &Leg) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
         let Some(customer) = at(network, dst) else {
-            return self.deleted_there(leg).unwrap_or_else(|| Diagnosis::without_fix(self.unknown(leg)));
+            let found = self.deleted_there(leg).or_else(|| self.by_unnamed_nat_rule());
+            return found.unwrap_or_else(|| Diagnosis::without_fix(self.unknown(leg)));
         };
         let there = network.name_of_customer(customer);
         let leading: Vec<_> = leading(network, customer).collect();

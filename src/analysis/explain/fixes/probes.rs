@@ -4,7 +4,7 @@ use crate::analysis::change::Flow;
 use crate::analysis::walk::unprobed::Unprobed;
 use crate::compile::RuleOwner;
 use crate::dataplane::platform::prober_of;
-use crate::model::{BalancedPorts, FrontendIx, FrontendRule, HealthProbe, LoadBalancer, LoadBalancingRule, Probe};
+use crate::model::{BalancedPorts, FrontendIx, HealthProbe, LoadBalancer, LoadBalancingRule, Probe};
 
 use super::{Case, Diagnosis};
 
@@ -12,17 +12,19 @@ impl Case<'_> {
     /// The rule that denies probes of the backends of a matching rule, and the rule that would allow them.
     pub(super) fn unprobed(&self, at: FrontendIx, down: &str) -> Option<Diagnosis> {
         let balancer = &self.names.network.load_balancers[at.balancer];
-        let rules = balancer.rules_at(at.frontend).filter_map(|rule| match rule {
-            FrontendRule::Balance(rule) if self.is_for(rule) => Some(rule),
-            FrontendRule::Balance(_) | FrontendRule::Nat(..) => None,
-        });
-        rules.into_iter().find_map(|rule| {
+        self.rules_for(at).find_map(|rule| {
             let probe = &balancer.probes[rule.probe?];
             let members = &balancer.pools[rule.pool].members;
             let unprobed: Vec<_> =
                 members.iter().filter_map(|backend| Unprobed::of(self.names, *backend, probe)).collect();
             self.admitting((balancer, probe), &unprobed, down)
         })
+    }
+
+    /// The balancing rules of a frontend that take the flow.
+    pub(super) fn rules_for(&self, at: FrontendIx) -> impl Iterator<Item = &LoadBalancingRule> {
+        let rules = self.names.network.load_balancers[at.balancer].rules.iter();
+        rules.filter(move |rule| rule.frontend == at.frontend && self.is_for(rule))
     }
 
     fn is_for(&self, rule: &LoadBalancingRule) -> bool {

@@ -46,6 +46,7 @@ impl Case<'_> {
         let mut edit = self.edit();
         edit.join_subnets(a, b);
         edit.join_subnets(b, a);
-        Some(Diagnosis::with_fix(lacks.join("; "), "add the subnet to the lists of both links".to_owned(), edit))
+        let text = if lacks.len() == 1 { "add the subnet to that list" } else { "add the subnets to these lists" };
+        Some(Diagnosis::with_fix(lacks.join("; "), text.to_owned(), edit))
     }
 }

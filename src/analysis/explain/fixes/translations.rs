@@ -1,11 +1,15 @@
 //! Packets that the translating device between a source and the Internet cannot carry, or has no flow for.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
 use crate::analysis::query::names::subnet_name;
 use crate::analysis::walk::Leg;
 use crate::analysis::walk::outbound::Outbound;
 use crate::compile::Sender;
 use crate::dataplane::DropReason;
-use crate::model::{NicIx, SubnetIx};
+use crate::model::{ConnectionIx, GatewayIx, NatMode, NatRule, NicIx, Remote, SubnetIx};
 
 use super::{Case, Diagnosis};
 
@@ -52,6 +56,51 @@ impl Case<'_> {
     /// endpoint instead (SYS-11), where no lab has anything.
     fn translated_to(&self, subnet: SubnetIx) -> &'static str {
         if self.names.service(subnet, self.walk.last.dst).is_some() { "UDP" } else { "TCP or UDP" }
+    }
+
+    /// The destination is what an ingress NAT rule of a gateway makes of a site's range, and no connection has the rule
+    /// (VPN-15). A connection to that range may have it, if it has no other for the range.
+    pub(super) fn by_unnamed_nat_rule(&self) -> Option<Diagnosis> {
+        let (network, IpAddr::V4(dst)) = (self.names.network, self.walk.dst) else { return None };
+        let gateways = (0..).map(GatewayIx).zip(&network.virtual_network_gateways);
+        gateways.into_iter().find_map(|(at, gateway)| {
+            let is_ingress = |rule: &NatRule| rule.mode == NatMode::IngressSnat;
+            let own = || (0..).map(ConnectionIx).zip(&network.connections).filter(move |(_, one)| one.gateway == at);
+            let mut rules = gateway.nat_rules.iter().enumerate();
+            let (ix, rule) = rules.find(|(ix, rule)| {
+                is_ingress(rule) && rule.external.contains(&dst) && !own().any(|(_, one)| one.nat_rules.contains(ix))
+            })?;
+            let cause = format!(
+                "{dst} is what NAT rule {} of gateway {} makes of {}, and no connection has this rule (VPN-15)",
+                rule.name, gateway.name, rule.internal
+            );
+            let fixes = own().filter_map(|(over, connection)| {
+                let Remote::Local(local) = connection.remote else { return None };
+                let internal = IpNet::from(rule.internal);
+                let overlaps = |range: &IpNet| range.contains(&internal) || internal.contains(range);
+                let others: Vec<_> = connection
+                    .nat_rules
+                    .iter()
+                    .map(|ix| &gateway.nat_rules[*ix])
+                    .filter(|one| is_ingress(one))
+                    .collect();
+                let leads = network.local_gateway(local).address_space.iter().any(overlaps);
+                if !leads || others.iter().any(|other| overlaps(&other.internal.into())) {
+                    return None;
+                }
+                let mut edit = self.edit();
+                edit.network.connections[over.0].nat_rules.push(ix);
+                let path = format!("connections[{}].ingressNatRules", over.0);
+                let (path, value) = match others.len() {
+                    0 => (path, format!("[{}]", rule.name)),
+                    count => (format!("{path}[{count}]"), rule.name.clone()),
+                };
+                edit.change(path, Some(value));
+                let text = format!("name NAT rule {} in connection {}", rule.name, connection.name);
+                Some(Diagnosis::with_fix(cause.clone(), text, edit))
+            });
+            fixes.reduce(Diagnosis::or)
+        })
     }
 
     /// SNAT-01: a NAT gateway is used before an interface's own public address; either gives outbound access.
