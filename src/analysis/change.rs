@@ -452,7 +452,7 @@ pub(super) struct Flow {
 
 impl Flow {
     /// Protocol, source ports and destination ports.
-    fn ports(&self) -> (SecurityProtocol, PortRange, PortRange) {
+    pub(super) fn ports(&self) -> (SecurityProtocol, PortRange, PortRange) {
         let (protocol, port) = match self.probe {
             Probe::Ping => return (SecurityProtocol::Icmp, PortRange::ALL, PortRange::ALL),
             Probe::Tcp(port) => (SecurityProtocol::Tcp, port),
@@ -479,7 +479,7 @@ impl Flow {
     }
 
     /// `allow-tcp-443`.
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("allow-{}", self.probe).replace('/', "-")
     }
 }

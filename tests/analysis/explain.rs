@@ -6,6 +6,7 @@ mod applied;
 mod balancers;
 mod beyond;
 mod causes;
+mod clouds;
 mod effects;
 mod files;
 mod gateways;

@@ -2,11 +2,14 @@
 
 use std::net::IpAddr;
 
-use crate::analysis::change::Flow;
+use crate::analysis::change::{Change, Edit, Flow, unused};
 use crate::analysis::walk::{Denial, Leg};
 use crate::compile::{RuleOwner, connected};
 use crate::dataplane::Direction;
-use crate::model::{RouteSource, VnetIx};
+use crate::model::{
+    Access, CloudIx, FirewallCategory, FirewallPolicy, FirewallRule, FirewallService, PortRange, RouteSource,
+    SecurityProtocol, VnetIx,
+};
 
 use super::{Case, Diagnosis};
 
@@ -64,7 +67,17 @@ impl Case<'_> {
             seen.dst,
             rule.name
         );
-        Diagnosis::without_fix(cause)
+        let RuleOwner::Firewall { cloud, policy: Some(place) } = rule.owner else {
+            return Diagnosis::without_fix(cause);
+        };
+        let flow = Flow { src: seen.src, dst: seen.dst, probe: self.seen(), answering: self.request.is_some() };
+        let mut edit = self.edit();
+        match edit.permit_in_cloud(cloud, place, &flow) {
+            Some(policy) => {
+                Diagnosis::with_fix(cause, format!("add a policy with a rule that allows it, before {policy}"), edit)
+            }
+            None => Diagnosis::without_fix(cause),
+        }
     }
 
     /// A default rule denies what is not in tag(VirtualNetwork): is a peering the cause?
@@ -84,5 +97,68 @@ impl Case<'_> {
             return None;
         }
         Some(self.apart(leg))
+    }
+}
+
+impl Edit {
+    /// Allows one flow by a new policy, evaluated before the policy at this place, whose name is returned. None where
+    /// no number and no category is left before it.
+    fn permit_in_cloud(&mut self, at: CloudIx, place: usize, flow: &Flow) -> Option<String> {
+        const LAST: u32 = 999_999;
+        let policies = &mut self.network.private_clouds[at.0].firewall.policies;
+        let before = policies.iter().position(|policy| policy.place == place)?;
+        let FirewallPolicy { category, sequence_number, .. } = policies[before];
+        let (category, sequence_number) = match sequence_number.checked_sub(1) {
+            Some(number) => (category, number),
+            None => (earlier(category)?, LAST),
+        };
+        let (IpAddr::V4(src), IpAddr::V4(dst)) = (flow.src, flow.dst) else { return None };
+        let (protocol, source_ports, destination_ports) = flow.ports();
+        let name = unused(&flow.name(), || policies.iter().map(|policy| policy.name.as_str()));
+        let port = |key: &str, range: PortRange| match range {
+            PortRange::ALL => String::new(),
+            PortRange { first, .. } => format!(", {key}: [{first}]"),
+        };
+        let service = match protocol {
+            SecurityProtocol::Icmp => "ICMPv4-ALL".to_owned(),
+            _ => format!(
+                "{{protocol: {}{}{}}}",
+                format!("{protocol:?}").to_uppercase(),
+                port("sourcePorts", source_ports),
+                port("destinationPorts", destination_ports)
+            ),
+        };
+        let value = format!(
+            "{{name: {name}, category: {category:?}, sequenceNumber: {sequence_number}, rules: [{{name: {name}, \
+             sources: [{src}], destinations: [{dst}], services: [{service}], action: ALLOW}}]}}"
+        );
+        let rule = FirewallRule {
+            name: name.clone(),
+            sources: Some(vec![src.into()]),
+            destinations: Some(vec![dst.into()]),
+            services: Some(vec![FirewallService {
+                protocol,
+                source_ports: vec![source_ports],
+                destination_ports: vec![destination_ports],
+            }]),
+            action: Access::Allow,
+            direction: None,
+            scope: None,
+        };
+        let (denying, end) = (policies[before].name.clone(), policies.len());
+        policies.push(FirewallPolicy { name, place: end, category, sequence_number, rules: vec![rule] });
+        policies.sort_by_key(|policy| (policy.category, policy.sequence_number));
+        let path = format!("privateClouds[{}].distributedFirewall[{end}]", at.0);
+        self.changes.push(Change { path, value: Some(value) });
+        Some(denying)
+    }
+}
+
+const fn earlier(category: FirewallCategory) -> Option<FirewallCategory> {
+    match category {
+        FirewallCategory::Emergency => None,
+        FirewallCategory::Infrastructure => Some(FirewallCategory::Emergency),
+        FirewallCategory::Environment => Some(FirewallCategory::Infrastructure),
+        FirewallCategory::Application => Some(FirewallCategory::Environment),
     }
 }

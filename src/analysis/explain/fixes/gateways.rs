@@ -8,7 +8,9 @@ use ipnet::IpNet;
 use crate::analysis::change::Edit;
 use crate::compile::Sender;
 use crate::dataplane::NicId;
-use crate::model::{CircuitIx, CloudInternet, CloudIx, ConnectionIx, GatewayIx, LocalGatewayIx, Remote, Segment, Side};
+use crate::model::{
+    CircuitIx, CloudInternet, CloudIx, ConnectionIx, GatewayIx, LocalGatewayIx, Remote, Segment, Side, is_routable,
+};
 
 use super::{Case, Diagnosis, premises};
 
@@ -120,7 +122,7 @@ impl Case<'_> {
         let learned = self.names.compiled.learned();
         let absent = |side| learned.link_absence(network, cloud.circuit, side);
         let down = Side::BOTH.map(absent).into_iter().collect::<Option<Vec<_>>>();
-        Diagnosis::without_fix(match (network.circuit_fault(cloud.circuit), down.as_deref()) {
+        let no_route = match (network.circuit_fault(cloud.circuit), down.as_deref()) {
             (Some(fault), _) => format!("{name} has no route to {dst}: circuit {circuit}: {fault}"),
             (None, Some([first, ..])) => {
                 format!("{name} has no route to {dst}: both links of {circuit} are down: {first}")
@@ -130,9 +132,24 @@ impl Case<'_> {
                     CloudInternet::Enabled => "managed SNAT leads to the Internet, and the file has no `internet`",
                     CloudInternet::Disabled => "nor a default route, and the cloud has no managed SNAT",
                 };
-                format!("{name} has no route to {dst}: circuit {circuit} brings none, {because} (AVS-11)")
+                let cause = format!("{name} has no route to {dst}: circuit {circuit} brings none, {because} (AVS-11)");
+                return self.managed_snat(cause, at);
             }
-        })
+        };
+        Diagnosis::without_fix(no_route)
+    }
+
+    /// A private cloud without managed SNAT: it may be what leads to a public address (AVS-11).
+    fn managed_snat(&self, cause: String, at: CloudIx) -> Diagnosis {
+        let cloud = self.names.network.cloud(at);
+        let has_internet = self.names.network.internet.is_some() && is_routable(self.walk.dst);
+        if cloud.internet == CloudInternet::Enabled || !has_internet {
+            return Diagnosis::without_fix(cause);
+        }
+        let mut edit = self.edit();
+        edit.network.private_clouds[at.0].internet = CloudInternet::Enabled;
+        edit.change(format!("privateClouds[{}].internet", at.0), Some("Enabled".to_owned()));
+        Diagnosis::with_fix(cause, format!("give private cloud {} managed SNAT", cloud.name), edit)
     }
 
     /// A circuit's edge has learned no route: neither a gateway nor, by Global Reach, another circuit's customer
