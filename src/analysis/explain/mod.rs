@@ -18,12 +18,12 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::Compiled;
-use crate::model::{ForwardedMode, Network};
+use crate::model::{Customer, ForwardedMode, Network};
 
 use super::change::Change;
 use super::query::names::Names;
 use super::query::stand_in::{self, StandIn};
-use super::query::{Ends, Probe, Query, resolve};
+use super::query::{Ends, Probe, Query, resolve, unconnected_source};
 use super::walk::branches::{Branch, Branches};
 use super::walk::guest_rules::{GuestMet, GuestRules, PacketResult};
 use super::walk::narration::Path;
@@ -123,8 +123,13 @@ fn explain_as_is(
     query: &Query,
     now: Instant,
 ) -> Result<Explanation, String> {
-    let ends = resolve(network, compiled, query)?;
     let names = Names { network, compiled };
+    if let Some(explanation) = unconnected_source(network, compiled, &query.source)
+        .and_then(|customer| explain_unconnected(names, query, customer, now))
+    {
+        return Ok(explanation);
+    }
+    let ends = resolve(network, compiled, query)?;
     let branches = Branches::take(names, &mut ScratchFlows::new(), &ends, query.probe);
     let trip = branches.worst();
     let mut obstacles = obstacles(names, &ends, (query.probe, now), trip).into_iter();
@@ -150,6 +155,35 @@ fn explain_as_is(
         settled: None,
     };
     Ok(explanation.past(guests.met(names, &branches)))
+}
+
+/// A site that nothing leads to cannot send either: what would lead there is missing. None where the other end has no
+/// address that it could meet.
+fn explain_unconnected(names: Names<'_>, query: &Query, customer: Customer, now: Instant) -> Option<Explanation> {
+    let Names { network, compiled } = names;
+    let Query { source, destination, probe } = query.clone();
+    let ends = resolve(network, compiled, &Query { source: destination, destination: source, probe }).ok()?;
+    let branches = Branches::take(names, &mut ScratchFlows::new(), &ends, probe);
+    let trip = branches.worst();
+    let case = Case { names, ends: &ends, probe, walk: &trip.forward, request: None };
+    let diagnosis = case.unconnected_to(customer)?;
+    let (Obstacle { cause, fix }, _) = Trials::new(names, (&ends, probe), trip, now).remove(diagnosis);
+    Some(Explanation {
+        source: format!("{} ({})", network.name_of_customer(customer), ends.destination.address),
+        destination: format!("{} ({})", names.nic(ends.source), ends.source_address),
+        probe: probe.to_string(),
+        verdict: Verdict::Blocked,
+        forward: Path { delivered: false, dropped: Some("NoRouteOnPremises".to_owned()), hops: Vec::new() },
+        back: None,
+        branches: Vec::new(),
+        cause: Some(cause),
+        reasons: Vec::new(),
+        fix,
+        further: Vec::new(),
+        warnings: Vec::new(),
+        guest_rules: Vec::new(),
+        settled: None,
+    })
 }
 
 impl Explanation {

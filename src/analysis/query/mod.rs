@@ -250,6 +250,15 @@ pub(super) fn resolve(network: &Network, compiled: &Compiled, query: &Query) -> 
     })
 }
 
+/// The site or private cloud that a question is asked from, if nothing leads to it.
+pub(super) fn unconnected_source(network: &Network, compiled: &Compiled, place: &QueryEnd) -> Option<Customer> {
+    let customer = match place {
+        QueryEnd::Node { name, .. } => network.customer_named(name),
+        QueryEnd::Address(address) => outside::having(network, *address),
+    };
+    customer.filter(|customer| outside::sender(network, compiled, *customer, None).is_none())
+}
+
 fn no_source(network: &Network, address: IpAddr) -> String {
     let none = format!("no interface of this network has the source address {address}");
     match &network.internet {

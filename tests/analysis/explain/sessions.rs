@@ -10,7 +10,7 @@ const CIRCUITS: &str = include_str!("../../../config/private-cloud-full.yaml");
 const SPEAKER: &str = ", bgpSettings: {asn: 65010, bgpPeeringAddress: 192.168.50.1}}\nvirtualM";
 
 /// Asks, makes all changes, asks again; the paths that were changed and their values.
-fn mended(yaml: &str, (source, destination): (&str, &str), cause: &str) -> Vec<(String, String)> {
+pub(super) fn mended(yaml: &str, (source, destination): (&str, &str), cause: &str) -> Vec<(String, String)> {
     let file = File::parse(yaml.split("\ntests:").next().unwrap());
     let answer = file.ask(source, destination);
     assert_ne!(answer.verdict, Verdict::Reachable);
@@ -29,7 +29,7 @@ fn mended(yaml: &str, (source, destination): (&str, &str), cause: &str) -> Vec<(
     made
 }
 
-fn one(path: &str, value: &str) -> Vec<(String, String)> {
+pub(super) fn one(path: &str, value: &str) -> Vec<(String, String)> {
     vec![(path.to_owned(), value.to_owned())]
 }
 
@@ -58,6 +58,10 @@ fn vpn_10_a_mended_tunnel_brings_its_routes() {
     for ask in [("app", "dc:443"), ("dc", "app:443")] {
         assert_eq!(mended(&yaml, ask, "different shared keys"), one("sites[0].sharedKey", ""));
     }
+    // A connection without a key gets the site's.
+    let absent = with(BGP, "sharedKey: a-secret, enableBgp: true}", "enableBgp: true}");
+    let fix = mended(&absent, ("app", "dc:443"), "different shared keys");
+    assert_eq!(fix, one("connections[0].sharedKey", "'a-secret'"));
 }
 
 /// BGP-09: a connection between ends that both have BGP settings.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use crate::analysis::query::names::Names;
 use crate::analysis::walk::branches::Branches;
 use crate::analysis::walk::{Leg, ScratchFlows};
-use crate::compile::compile_next;
+use crate::compile::{Sender, compile_next};
 use crate::dataplane::{NicId, PacketEnd, Step};
 use crate::model::{Customer, Network, OWNERLESS, Remote};
 
@@ -17,6 +17,9 @@ use super::{Case, Diagnosis};
 impl Case<'_> {
     /// A public address that the lab's Internet node does not have.
     pub(super) fn on_the_internet(&self, leg: &Leg) -> Diagnosis {
+        if let Some(diagnosis) = self.past_the_gateway(leg) {
+            return diagnosis;
+        }
         let (names, dst) = (self.names, self.walk.last.dst);
         let mut edit = self.edit();
         edit.add_to_internet(dst);
@@ -73,16 +76,16 @@ impl Case<'_> {
             }
             Some(Customer::Cloud(_)) | None => None,
         };
-        match range {
-            Some(range) => {
-                let cause = format!(
-                    "{dst} is beyond the edge, in {range} of {node}: {arrives}, whose `addresses` do not list it"
-                );
-                Diagnosis::with_fix(cause, format!("list {dst} among the addresses of {node}"), edit)
-            }
-            None => {
-                Diagnosis::without_fix(format!("{dst} is in no range of {node}: {arrives}, where no machine has it"))
-            }
+        if let Some(range) = range {
+            let cause =
+                format!("{dst} is beyond the edge, in {range} of {node}: {arrives}, whose `addresses` do not list it");
+            return Diagnosis::with_fix(cause, format!("list {dst} among the addresses of {node}"), edit);
+        }
+        let cause = format!("{dst} is in no range of {node}: {arrives}, where no machine has it");
+        let Sender::Tunnel(over) = names.compiled.sender(nic) else { return Diagnosis::without_fix(cause) };
+        match self.to_the_right_site(over) {
+            Some((says, fix)) => Diagnosis::of(format!("{says}; {arrives}"), Some(fix)),
+            None => Diagnosis::without_fix(cause),
         }
     }
 

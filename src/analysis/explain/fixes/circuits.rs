@@ -10,6 +10,8 @@ use crate::model::{
     GatewayKind, GlobalReach, Network, ProviderState, Remote, TunnelFault,
 };
 
+use super::relays::Router;
+use super::sessions::Fault;
 use super::{Case, Diagnosis};
 
 /// What a link to a circuit needs to be let in.
@@ -100,7 +102,9 @@ impl Case<'_> {
             }
             return match (used.first(), joined.first()) {
                 (Some(_), _) => None,
-                (None, Some((_, gateway))) => Some(self.without_transit(home, name, *gateway)),
+                (None, Some((_, gateway))) => {
+                    Some(self.without_transit(home, name, *gateway, &[Router::Circuit(circuit)]))
+                }
                 (None, None) => {
                     let vnet = self.vnet_name(home);
                     let cause = format!(
@@ -111,7 +115,13 @@ impl Case<'_> {
             };
         }
         let customer = customer.filter(|customer| network.customer(circuit) != Some(customer.at_circuit()))?;
-        self.not_reached(circuit, who, customer)
+        if let Some(diagnosis) = self.not_reached(circuit, who, customer) {
+            return Some(diagnosis);
+        }
+        let Fault { says, fix } =
+            self.unrelayed(&[Router::Circuit(circuit)], &Router::of_customer(network, customer))?;
+        let there = network.name_of_customer(customer);
+        Some(Diagnosis::of(format!("{who} has no route to {dst} at {there}: {says}"), fix))
     }
 
     /// The destination is at another circuit's customer: Global Reach leads there, or nothing does (ER-05).

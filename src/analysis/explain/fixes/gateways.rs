@@ -9,7 +9,8 @@ use crate::analysis::change::Edit;
 use crate::compile::Sender;
 use crate::dataplane::NicId;
 use crate::model::{
-    CircuitIx, CloudInternet, CloudIx, ConnectionIx, GatewayIx, LocalGatewayIx, Remote, Segment, Side, is_routable,
+    CircuitIx, CloudInternet, CloudIx, ConnectionIx, Customer, GatewayIx, LocalGatewayIx, Remote, Segment, Side,
+    is_routable,
 };
 
 use super::{Case, Diagnosis, premises};
@@ -40,11 +41,24 @@ impl Case<'_> {
             let cause = format!(
                 "gateway {name} has no connection that leads to {dst}: neither a local network gateway nor BGP names it"
             );
-            return Some(self.defaulted(ix, &cause).unwrap_or_else(|| self.named_by(ix, cause)));
+            return Some(self.not_led_on(ix, cause));
         }
         let place = self.behind_local_gateway(dst).map_or_else(String::new, |place| format!("{dst} is {place}; "));
         let cause = format!("{place}gateway {name} cannot send to {dst}: {}", faults.join("; "));
         Some(self.mend_tunnel(cause, down))
+    }
+
+    /// Nothing leads from the gateway to the destination, or the packet should not have come there.
+    fn not_led_on(&self, at: GatewayIx, cause: String) -> Diagnosis {
+        let named = self.named_by(at, cause.clone());
+        let found = match self.defaulted(at, &cause) {
+            Some(defaulted) => defaulted.or(named),
+            None => named,
+        };
+        match self.back_to_the_internet(self.walk.last()) {
+            Some((text, edit)) => Diagnosis::with_fix(cause, text, edit).or(found),
+            None => found,
+        }
     }
 
     /// The packet comes from a site over a tunnel that is down.
@@ -76,15 +90,22 @@ impl Case<'_> {
         }
     }
 
-    /// Nothing in the file has the destination: the one site that the gateway has a tunnel to may take it (VPN-40).
+    /// Nothing in the file has the destination: the one site that the gateway has a tunnel to may take it (VPN-40). Of
+    /// what a default route sends to the gateway, public addresses of a site are its too.
     fn defaulted(&self, at: GatewayIx, cause: &str) -> Option<Diagnosis> {
         let (network, dst) = (self.names.network, self.walk.dst);
         let gateway = network.gateway(at);
-        if gateway.default_site.is_some() || !dst.is_ipv4() || self.is_outside() || self.home(dst).is_some() {
+        if gateway.default_site.is_some() || !dst.is_ipv4() || self.home(dst).is_some() {
+            return None;
+        }
+        let meant = premises::at(network, dst);
+        if meant.is_some() && !self.is_forced(self.walk.last()) {
             return None;
         }
         let learned = self.names.compiled.learned();
         let up = network.connections_of(at).filter(|(over, _)| learned.tunnel_is_up(network, *over));
+        let has = |over| meant.is_none() || network.site_of(over).map(Customer::Site) == meant;
+        let up = up.filter(|(over, _)| has(*over));
         let mut sites: Vec<_> = up.filter_map(|(_, one)| one.remote.local_gateway()).collect();
         sites.dedup();
         let cause = format!("{cause}, and it has no `gatewayDefaultSite` (VPN-40)");
@@ -182,7 +203,7 @@ impl Case<'_> {
 }
 
 impl Edit {
-    fn default_to(&mut self, at: GatewayIx, site: LocalGatewayIx) {
+    pub(super) fn default_to(&mut self, at: GatewayIx, site: LocalGatewayIx) {
         self.network.virtual_network_gateways[at.0].default_site = Some(site);
         let name = self.network.local_gateway(site).name.clone();
         self.change(format!("virtualNetworkGateways[{}].gatewayDefaultSite", at.0), Some(name));

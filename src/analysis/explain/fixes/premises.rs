@@ -17,6 +17,7 @@ use crate::model::{
     Remote, RouteTable, SiteIx, VnetIx,
 };
 
+use super::relays::Router;
 use super::sessions::Fault;
 use super::{Case, Diagnosis};
 
@@ -34,16 +35,32 @@ impl Case<'_> {
         let in_use = network.gateways_in_use(own);
         let Some((first, _)) = leading.first() else {
             let cause = format!("{dst} is at {there}, and no gateway has a connection to there");
-            return match customer {
-                Customer::Site(site) => self.connected_to(cause, &in_use, site),
-                Customer::Cloud(_) | Customer::Segment(..) => {
-                    Diagnosis::of(cause, self.connected_to_circuit(&in_use, customer))
-                }
-            };
+            return self.connected_to_customer(cause, &in_use, customer);
         };
         match leading.iter().find(|(gateway, _)| in_use.contains(gateway)) {
             Some((gateway, over)) => self.not_told(leg, there, *gateway, *over),
-            None => self.without_transit(own, there, *first),
+            None => self.without_transit(own, there, *first, &Router::of_customer(network, customer)),
+        }
+    }
+
+    /// A customer that no gateway has a connection to; None where one has.
+    pub(in crate::analysis) fn unconnected_to(&self, customer: Customer) -> Option<Diagnosis> {
+        let network = self.names.network;
+        if leading(network, customer).next().is_some() {
+            return None;
+        }
+        let own = self.names.home(self.walk.legs[0].from)?.vnet;
+        let there = network.name_of_customer(customer);
+        let cause = format!("{there} cannot send: no gateway has a connection to there");
+        Some(self.connected_to_customer(cause, &network.gateways_in_use(own), customer))
+    }
+
+    fn connected_to_customer(&self, cause: String, in_use: &[GatewayIx], customer: Customer) -> Diagnosis {
+        match customer {
+            Customer::Site(site) => self.connected_to(cause, in_use, site),
+            Customer::Cloud(_) | Customer::Segment(..) => {
+                Diagnosis::of(cause, self.connected_to_circuit(in_use, customer))
+            }
         }
     }
 
@@ -128,7 +145,13 @@ impl Case<'_> {
         let network = self.names.network;
         let Some(Customer::Site(site)) = at(network, self.walk.dst) else { return Diagnosis::without_fix(cause) };
         let mut over = network.tunnels_of(site).filter(|over| network.connection(*over).gateway == gateway);
-        let Some(over) = over.next() else { return self.connected_to(cause, &[gateway], site) };
+        let Some(over) = over.next() else {
+            let far = Router::of_customer(network, Customer::Site(site));
+            return match self.unrelayed(&[Router::Gateway(gateway)], &far) {
+                Some(Fault { says, fix }) => Diagnosis::of(format!("{cause}: {says}"), fix),
+                None => self.connected_to(cause, &[gateway], site),
+            };
+        };
         match (self.unadvertised_over(over), network.connection(over).remote, network.bgp_over(over)) {
             (Some(Fault { says, fix }), ..) => Diagnosis::of(format!("{cause}: {says}"), fix),
             (None, Remote::Local(local), None) => self.unnamed_range(&network.site(site).name, local),
@@ -150,16 +173,26 @@ impl Case<'_> {
         Diagnosis::with_fix(cause, format!("add {range} to local network gateway {name}"), edit)
     }
 
-    /// The virtual network does not use the gateway that leads there.
-    pub(super) fn without_transit(&self, own: VnetIx, there: &str, gateway: GatewayIx) -> Diagnosis {
+    /// The virtual network does not use the gateway that leads there, to these routers.
+    pub(super) fn without_transit(&self, own: VnetIx, there: &str, gateway: GatewayIx, far: &[Router]) -> Diagnosis {
         let network = self.names.network;
         let (name, hub) = (&network.gateway(gateway).name, network.gateway(gateway).subnet.vnet);
         let (vnet, hub_name) = (self.vnet_name(own), self.vnet_name(hub));
-        if let Some(other) = network.gateways_in_use(own).first() {
-            let other = &network.gateway(*other).name;
-            return Diagnosis::without_fix(format!(
-                "VNet {vnet} uses gateway {other}, which has no way to {there}; gateway {name} of VNet {hub_name} has one"
-            ));
+        let in_use = network.gateways_in_use(own);
+        if let Some(other) = in_use.first() {
+            let uses = format!("VNet {vnet} uses gateway {}", network.gateway(*other).name);
+            let near = Router::gateways(&in_use);
+            if let Some(Fault { says, fix }) = self.unrelayed(&near, far) {
+                return Diagnosis::of(format!("{uses}, which has no route to {there}: {says}"), fix);
+            }
+            let cause = format!("{uses}, which has no way to {there}; gateway {name} of VNet {hub_name} has one");
+            let may_connect = in_use.iter().any(|one| network.gateway(*one).kind == GatewayKind::Vpn);
+            return match far.first() {
+                Some(Router::Site(site)) if may_connect && !self.are_joined(&near, far) => {
+                    self.connected_to(cause, &in_use, *site)
+                }
+                Some(_) | None => Diagnosis::without_fix(cause),
+            };
         }
         let lacking = self.lacking_flags(own, hub);
         if lacking.is_empty() {
@@ -223,11 +256,13 @@ impl Case<'_> {
         }
         let Some(home) = self.home(dst) else { return self.unadvertised_by_site(at) };
         let gateways: Vec<_> = network.tunnels_of(at).map(|over| network.connection(over).gateway).collect();
-        if gateways.iter().any(|gateway| network.gateways_in_use(home).contains(gateway)) {
+        let in_use = network.gateways_in_use(home);
+        if gateways.iter().any(|gateway| in_use.contains(gateway)) {
             if site.routes.is_empty() {
                 let unlearned = format!("{name} has no route to {dst}");
                 let mut tunnels = network.tunnels_of(at);
-                return match tunnels.find_map(|over| self.no_session(over)) {
+                let unrelayed = self.unrelayed(&[Router::Site(at)], &Router::gateways(&in_use));
+                return match unrelayed.or_else(|| tunnels.find_map(|over| self.no_session(over))) {
                     Some(Fault { says, fix }) => Diagnosis::of(format!("{unlearned}: {says}"), fix),
                     None => {
                         Diagnosis::without_fix(format!("{unlearned}: its BGP session is down, or does not take it"))
@@ -240,7 +275,7 @@ impl Case<'_> {
             let cause = format!("{name} has no route to {dst}: its `routes` leave out VNet {}", self.vnet_name(home));
             return Diagnosis::with_fix(cause, format!("add {range} to the routes of {name}"), edit);
         }
-        self.without_transit(home, name, network.connection(tunnel).gateway)
+        self.without_transit(home, name, network.connection(tunnel).gateway, &[Router::Site(at)])
     }
 
     /// A destination at another site.
@@ -252,6 +287,10 @@ impl Case<'_> {
             return Diagnosis::without_fix(format!("{name} has no route to {dst}: no machine in this network has it"));
         };
         let there = &network.site(far).name;
+        let [near, ends] = [from, far].map(|site| Router::of_customer(network, Customer::Site(site)));
+        if let Some(Fault { says, fix: fix @ Some(_) }) = self.unrelayed(&near, &ends) {
+            return Diagnosis::of(format!("{name} has no route to {dst} at {there}: {says}"), fix);
+        }
         Diagnosis::without_fix(match silent(from).or_else(|| silent(far)) {
             Some(over) => format!(
                 "{name} has no route to {dst} at {there}: connection {} has no BGP, so the route is not advertised (BGP-20)",

@@ -9,7 +9,8 @@ use ipnet::IpNet;
 
 use crate::analysis::change::Edit;
 use crate::model::{
-    BgpSettings, CircuitIx, ConnectionIx, Customer, GatewayIx, LocalGatewayIx, Network, Remote, Site, SiteIx,
+    BgpSettings, CircuitIx, Connection, ConnectionIx, Customer, GatewayIx, LocalGatewayIx, Network, Remote, Site,
+    SiteIx,
 };
 
 use super::Case;
@@ -41,7 +42,7 @@ impl Case<'_> {
         match network.connection(over).remote {
             Remote::Local(local) => self.no_session_with_site(over, local),
             Remote::Gateway(_) => {
-                let (near, far) = network.bgp_over(over)?;
+                let Some((near, far)) = network.bgp_over(over) else { return self.not_enabled_between(over) };
                 (near.asn == far.asn).then(|| self.one_asn(over, near.asn))
             }
             Remote::Circuit(circuit) => self.no_session_on_circuit(circuit),
@@ -113,21 +114,53 @@ impl Case<'_> {
         ))
     }
 
-    /// Two ends with one AS number (BGP-13): a gateway gets another. One beside a route server has to keep Azure's
-    /// (ARS-06), and a site's number is that of its whole network.
+    /// Two gateways have BGP settings that fit, and a connection between them has no `enableBgp` (BGP-09).
+    fn not_enabled_between(&self, over: ConnectionIx) -> Option<Fault> {
+        let network = self.names.network;
+        let Connection { gateway, remote, .. } = *network.connection(over);
+        let far = remote.gateway()?;
+        let (near_bgp, far_bgp) = (network.gateway(gateway).bgp?, network.gateway(far).bgp?);
+        let back = network.connections_of(far).find(|(_, back)| back.remote == Remote::Gateway(gateway))?.0;
+        let silent = || [over, back].into_iter().filter(|at| !network.connection(*at).enable_bgp);
+        let mut edit = self.edit();
+        silent().for_each(|at| edit.enable_bgp(at));
+        let names: Vec<_> = silent().map(|at| network.connection(at).written_name()).collect();
+        let (s, have) = if names.len() > 1 { ("s", "have") } else { ("", "has") };
+        let names = names.join(" and ");
+        (near_bgp.asn != far_bgp.asn && !names.is_empty()).then(|| {
+            Fault::mended(
+                format!("connection{s} {names} {have} no `enableBgp`, and both gateways have BGP settings (BGP-09)"),
+                format!("enable BGP on connection{s} {names}"),
+                edit,
+            )
+        })
+    }
+
+    /// Two ends with one AS number (BGP-13): a gateway gets another, for a site's number is that of its whole network.
     fn one_asn(&self, over: ConnectionIx, asn: u32) -> Fault {
         let network = self.names.network;
         let connection = network.connection(over);
         let says = format!("both ends of connection {} are AS {asn}, so no session comes up (BGP-13)", connection.name);
         let ends = [Some(connection.gateway), connection.remote.gateway()].into_iter().flatten();
-        let mut free = ends.filter(|gateway| network.route_server_beside(network.gateway(*gateway)).is_none());
-        let change = free.next().zip(unused_asn(network));
-        let fix = change.map(|(gateway, unused)| {
-            let mut edit = self.edit();
-            edit.set_gateway_asn(gateway, unused);
-            (format!("give gateway {} an AS number of its own, such as {unused}", network.gateway(gateway).name), edit)
-        });
-        Fault { says, fix }
+        Fault { says, fix: self.gateway_renumbered(ends) }
+    }
+
+    /// Another AS number for the gateway with the fewest other sessions. One beside a route server has to keep Azure's
+    /// (ARS-06).
+    pub(super) fn gateway_renumbered(&self, of: impl Iterator<Item = GatewayIx>) -> Option<(String, Edit)> {
+        let network = self.names.network;
+        let free = of.filter(|gateway| network.route_server_beside(network.gateway(*gateway)).is_none());
+        let sessions = |gateway: &GatewayIx| {
+            let all = network.connections_of(*gateway);
+            all.filter(|(over, one)| one.instance == 0 && network.bgp_over(*over).is_some()).count()
+        };
+        let (gateway, unused) = (free.min_by_key(sessions)?, unused_asn(network)?);
+        let mut edit = self.edit();
+        edit.set_gateway_asn(gateway, unused);
+        Some((
+            format!("give gateway {} an AS number of its own, such as {unused}", network.gateway(gateway).name),
+            edit,
+        ))
     }
 
     fn no_session_on_circuit(&self, circuit: CircuitIx) -> Option<Fault> {
@@ -178,7 +211,7 @@ impl Case<'_> {
 }
 
 /// A private AS number that nothing in the file has.
-fn unused_asn(network: &Network) -> Option<u32> {
+pub(super) fn unused_asn(network: &Network) -> Option<u32> {
     let gateways = network.virtual_network_gateways.iter().filter_map(|gateway| gateway.bgp);
     let locals = network.local_network_gateways.iter().filter_map(|local| local.bgp);
     let sites = network.sites.iter().filter_map(|site| site.bgp);
@@ -196,7 +229,7 @@ impl Edit {
         self.change(format!("sites[{}].bgpSettings", at.0), Some(value));
     }
 
-    fn set_local_asn(&mut self, at: LocalGatewayIx, asn: u32) {
+    pub(super) fn set_local_asn(&mut self, at: LocalGatewayIx, asn: u32) {
         self.network.local_network_gateways[at.0].bgp.iter_mut().for_each(|bgp| bgp.asn = asn);
         self.change(format!("localNetworkGateways[{}].bgpSettings.asn", at.0), Some(asn.to_string()));
     }

@@ -16,6 +16,7 @@ use crate::model::{
     Program, Remote, Site, SiteIx, TunnelFault, VnetIx,
 };
 
+use super::relays::Router;
 use super::sessions::Fault;
 use super::{Case, Diagnosis};
 
@@ -26,15 +27,12 @@ impl Case<'_> {
         Diagnosis::of(cause, mended)
     }
 
-    fn mended(&self, at: ConnectionIx) -> Option<(String, Edit)> {
+    pub(super) fn mended(&self, at: ConnectionIx) -> Option<(String, Edit)> {
         let network = self.names.network;
         let connection = network.connection(at);
         let (name, mut edit) = (&connection.name, self.edit());
         let text = match network.tunnel_fault(at)? {
-            TunnelFault::SharedKey => {
-                edit.share_key(at);
-                format!("give both ends of connection {name} one shared key")
-            }
+            TunnelFault::SharedKey => edit.share_key(at),
             TunnelFault::Responders => {
                 edit.let_begin(at);
                 format!("let connection {name} begin the tunnel")
@@ -81,7 +79,7 @@ impl Case<'_> {
             })
         };
         let tunnels = || (0..).map(ConnectionIx).zip(&network.connections).filter(|(_, one)| joins(one));
-        let (joining, _) = tunnels().next()?;
+        let Some((joining, _)) = tunnels().next() else { return self.relayed_between(own, home) };
         let down =
             tunnels().find_map(|(at, one)| Some((at, one, self.names.compiled.learned().why_down(network, at)?)));
         let Some((at, connection, fault)) = down else {
@@ -91,6 +89,15 @@ impl Case<'_> {
         let (a, b, name) = (self.vnet_name(own), self.vnet_name(home), &connection.name);
         let cause = format!("VNet {a} and VNet {b} meet over connection {name}, which is down: {fault}");
         Some(self.mend_tunnel(cause, [at]))
+    }
+
+    /// Other gateways are between those of two virtual networks, and something on the way keeps routes back.
+    fn relayed_between(&self, own: VnetIx, home: VnetIx) -> Option<Diagnosis> {
+        let network = self.names.network;
+        let [near, far] = [own, home].map(|vnet| Router::gateways(&network.gateways_in_use(vnet)));
+        let Fault { says, fix: fix @ Some(_) } = self.unrelayed(&near, &far)? else { return None };
+        let (a, b) = (self.vnet_name(own), self.vnet_name(home));
+        Some(Diagnosis::of(format!("VNet {a} and VNet {b} exchange no routes over their gateways: {says}"), fix))
     }
 
     /// The tunnel between the gateways of two virtual networks is up, and no session brings its routes (BGP-13).
@@ -116,6 +123,10 @@ impl Case<'_> {
             _ => None,
         };
         let Some(gateway) = senders.into_iter().find_map(of) else { return Diagnosis::without_fix(cause) };
+        let redefaulted = self.redefaulted(gateway);
+        if let Some((says, fix)) = redefaulted {
+            return Diagnosis::of(format!("{says}; {cause}"), Some(fix));
+        }
         let selecting: Vec<_> =
             network.connections_of(gateway).filter(|(_, one)| one.policy_based && one.instance == 0).collect();
         let [(at, connection)] = selecting[..] else { return Diagnosis::without_fix(cause) };
@@ -167,6 +178,32 @@ impl Case<'_> {
         Some((says, fix))
     }
 
+    /// A local network gateway describes the site, and no connection leads to it; one leads to another, which no site is
+    /// behind.
+    fn led_astray(&self, site: SiteIx) -> Option<(String, (String, Edit))> {
+        let network = self.names.network;
+        let mut locals = (0..network.local_network_gateways.len()).map(LocalGatewayIx);
+        let is_sites = |at: &LocalGatewayIx| {
+            network.site(site).public_addresses().any(|own| own == network.local_gateway(*at).gateway_ip)
+        };
+        let meant = locals.find(is_sites)?;
+        let mut astray = (0..).map(ConnectionIx).zip(&network.connections);
+        let (at, connection) = astray.find(|(at, _)| network.tunnel_fault(*at) == Some(TunnelFault::NoSite))?;
+        let (name, [old, new]) = (
+            connection.written_name(),
+            [connection.remote.local_gateway()?, meant].map(|local| &network.local_gateway(local).name),
+        );
+        let mut edit = self.edit();
+        let value = new.clone();
+        edit.with_connection(at, "localNetworkGateway2", &value, |one| one.remote = Remote::Local(meant));
+        Some((
+            format!(
+                "connection {name} leads to local network gateway {old}, whose gatewayIpAddress no site has (VPN-11)"
+            ),
+            (format!("lead connection {name} to local network gateway {new}"), edit),
+        ))
+    }
+
     /// No gateway has a connection to a site: connects a VPN gateway that the sender uses, or the only one there is. A
     /// connection that is meant for the site is led there.
     pub(super) fn connected_to(&self, cause: String, in_use: &[GatewayIx], site: SiteIx) -> Diagnosis {
@@ -176,6 +213,9 @@ impl Case<'_> {
         }
         if let Some(fix) = self.connected_to_circuit(in_use, Customer::Site(site)) {
             return Diagnosis::of(cause, Some(fix));
+        }
+        if let Some((says, fix)) = self.led_astray(site) {
+            return Diagnosis::of(format!("{cause}: {says}"), Some(fix));
         }
         let is_vpn = |at: &GatewayIx| network.gateway(*at).kind == GatewayKind::Vpn;
         let all: Vec<_> = network.gateways().map(|(at, _)| at).filter(is_vpn).collect();
@@ -193,24 +233,47 @@ impl Case<'_> {
 }
 
 impl Edit {
-    /// Removes the site's own key, so that the connection's is used; the connection back gets the same key.
-    fn share_key(&mut self, at: ConnectionIx) {
-        if let Some(site) = self.network.site_of(at) {
-            self.network.sites[site.0].shared_key = None;
-            return self.change(format!("sites[{}].sharedKey", site.0), None);
+    /// Gives both ends of a tunnel one key, and says how.
+    fn share_key(&mut self, at: ConnectionIx) -> String {
+        match self.network.site_of(at) {
+            Some(site) => self.share_key_with_site(at, site),
+            None => self.share_key_with_gateway(at),
         }
-        let connection = self.network.connection(at);
-        let (key, near, far) = (connection.shared_key.clone(), connection.gateway, connection.remote.gateway());
-        let back = |one: &Connection| Some(one.gateway) == far && one.remote == Remote::Gateway(near);
-        let back: Vec<_> =
-            (0..self.network.connections.len()).filter(|i| back(&self.network.connections[*i])).collect();
-        for i in &back {
-            self.network.connections[*i].shared_key.clone_from(&key);
+    }
+
+    /// The connection gets the site's key if it has none, or if another connection of the site has that key. Else the
+    /// site's own is removed: no answer then has a key in it.
+    fn share_key_with_site(&mut self, at: ConnectionIx, site: SiteIx) -> String {
+        let (network, end) = (&self.network, self.network.site(site).name.clone());
+        let (name, own) = (network.connection(at).written_name().to_owned(), &network.connection(at).shared_key);
+        let key = network.site(site).shared_key.clone();
+        let is_others = network.tunnels_of(site).any(|over| network.connection(over).shared_key == key);
+        if let Some(key) = key.filter(|_| own.is_none() || is_others) {
+            self.set_key(at, &key);
+            return format!("set sharedKey of connection {name} to that of {end}");
         }
-        if let Some(i) = back.first() {
-            let path = format!("{}.sharedKey", self.connection_path(ConnectionIx(*i)));
-            self.change(path, key.map(|key| format!("'{key}'")));
+        self.network.sites[site.0].shared_key = None;
+        self.change(format!("sites[{}].sharedKey", site.0), None);
+        format!("remove sharedKey of {end}, so that it uses that of connection {name}")
+    }
+
+    /// The connection back gets the same key, or gives its own if it alone has one.
+    fn share_key_with_gateway(&mut self, at: ConnectionIx) -> String {
+        let network = &self.network;
+        let Connection { gateway: near, remote, .. } = *network.connection(at);
+        let far = remote.gateway();
+        let is_back = |one: &Connection| Some(one.gateway) == far && one.remote == Remote::Gateway(near);
+        let back = network.connections.iter().position(is_back).map_or(at, ConnectionIx);
+        let (to, from) = if network.connection(at).shared_key.is_some() { (back, at) } else { (at, back) };
+        let names = [to, from].map(|one| network.connection(one).written_name().to_owned());
+        if let Some(key) = network.connection(from).shared_key.clone() {
+            self.set_key(to, &key);
         }
+        format!("set sharedKey of connection {} to that of connection {}", names[0], names[1])
+    }
+
+    fn set_key(&mut self, at: ConnectionIx, key: &str) {
+        self.with_connection(at, "sharedKey", &format!("'{key}'"), |one| one.shared_key = Some(key.to_owned()));
     }
 
     fn let_begin(&mut self, at: ConnectionIx) {
@@ -259,8 +322,11 @@ impl Edit {
         let gateway_ip = gateway_ip?;
         let known = self.network.local_network_gateways.iter().position(|local| local.gateway_ip == gateway_ip);
         let local = known.map_or_else(|| self.add_local_gateway(&name, gateway_ip, address_space), LocalGatewayIx);
-        let near = self.network.gateway(gateway).name.clone();
-        let far = &self.network.local_gateway(local).name;
+        let (own, peer) = (self.network.gateway(gateway), self.network.local_gateway(local));
+        // A local network gateway with ranges is meant to be static.
+        let both = own.bgp.zip(peer.bgp.filter(|_| peer.address_space.is_empty()));
+        let enable_bgp = both.is_some_and(|(near, far)| near.asn != far.asn);
+        let (near, far) = (own.name.clone(), &peer.name);
         let ends = format!("connectionType: IPsec, virtualNetworkGateway1: {near}, localNetworkGateway2: {far}");
         let connection = Connection {
             name: String::new(),
@@ -268,7 +334,7 @@ impl Edit {
             instance: 0,
             remote: Remote::Local(local),
             shared_key,
-            enable_bgp: false,
+            enable_bgp,
             mode: ConnectionMode::Default,
             policy_based: false,
             routing_weight: 0,
