@@ -313,7 +313,7 @@ fn nsg_03_an_allow_rule_takes_no_name_and_no_priority_that_is_taken() {
     // 100 to 102 are taken; 103 is free, and 104 stays.
     let rules: String = [
         rule("no", 100, "Inbound", "Deny", "22"),
-        rule("yes", 101, "Inbound", "Allow", "22"),
+        rule("yes", 101, "Inbound", "Allow", "80"),
         rule("never", 102, "Inbound", "Deny", "*"),
         rule("last", 104, "Inbound", "Allow", "*"),
     ]

@@ -97,6 +97,24 @@ impl Edit {
         self.changes.push(Change { path, value: Some(name) });
     }
 
+    /// Gives a rule a priority before another's, and returns it; None where none is free.
+    pub(super) fn advance(&mut self, owner: RuleOwner, rule: usize, below: u16) -> Option<u16> {
+        let (priority, moved) = match owner {
+            RuleOwner::Nsg(nsg) => {
+                let rules = &mut self.network.network_security_groups[nsg.0].rules;
+                let direction = rules[rule].direction;
+                advance(rules, rule, |other| other.direction == direction, (100, below))
+            }
+            RuleOwner::Collection(at) => {
+                advance(&mut self.network.rule_collection_mut(at).rules, rule, |_| true, (1, below))
+            }
+            RuleOwner::Firewall { .. } => None,
+        }?;
+        self.note_moved(owner, &moved);
+        self.note_moved(owner, &[(rule, priority)]);
+        Some(priority)
+    }
+
     fn remove(&mut self, path: String) {
         self.changes.push(Change { path, value: None });
     }
@@ -138,4 +156,17 @@ impl Edit {
         self.changes.push(Change { path, value: Some(value) });
         true
     }
+}
+
+/// A rule's new priority before another's, and the rules that make room for it.
+fn advance<A>(
+    rules: &mut [SecurityRule<A>],
+    rule: usize,
+    is_rival: impl Fn(&SecurityRule<A>) -> bool,
+    range: (u16, u16),
+) -> Option<(u16, Vec<(usize, u16)>)> {
+    let name = rules[rule].name.clone();
+    let (priority, moved) = make_room(rules, |other| other.name != name && is_rival(other), range)?;
+    rules[rule].priority = priority;
+    Some((priority, moved))
 }
