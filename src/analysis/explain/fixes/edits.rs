@@ -2,6 +2,7 @@
 //! clients.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -12,13 +13,28 @@ use crate::compile::RuleOwner;
 use crate::dataplane;
 use crate::model::{
     Access, AddressPrefix, Direction, NatGateway, NatGatewayIx, NicIx, Nsg, NsgIx, OWNERLESS, PortRange, PublicIpIx,
-    PublicIpPrefix, PublicIpSku, PublicPrefixIx, SecurityProtocol, SecurityRule, ServiceTag, SubnetIx,
+    PublicIpPrefix, PublicIpSku, PublicPrefixIx, RouteDestination, RouteTableIx, SecurityProtocol, SecurityRule,
+    ServiceTag, SubnetIx,
 };
 
 impl Edit {
     pub(super) fn detach_table(&mut self, subnet: SubnetIx) {
         self.network.virtual_networks[subnet.vnet.0].subnets[subnet.subnet].route_table = None;
         self.remove(format!("{}.routeTable", yaml_path::subnet(subnet)));
+    }
+
+    pub(super) fn attach_table(&mut self, subnet: SubnetIx, table: RouteTableIx) {
+        self.network.virtual_networks[subnet.vnet.0].subnets[subnet.subnet].route_table = Some(table);
+        let name = self.network.route_tables[table.0].name.clone();
+        self.changes.push(Change { path: format!("{}.routeTable", yaml_path::subnet(subnet)), value: Some(name) });
+    }
+
+    /// Gives a route another range.
+    pub(super) fn widen(&mut self, table: RouteTableIx, route: usize, range: IpNet) {
+        let path = format!("{}.addressPrefix", yaml_path::route(table, route));
+        Arc::make_mut(&mut self.network.route_tables[table.0]).routes[route].destination =
+            RouteDestination::Prefix(range);
+        self.changes.push(Change { path, value: Some(range.to_string()) });
     }
 
     pub(super) fn detach_nat_gateway(&mut self, subnet: SubnetIx) {
