@@ -13,6 +13,7 @@ mod plan;
 mod prediction;
 mod query;
 mod reach;
+mod region;
 mod shares;
 mod test_verdict;
 mod traffic;

@@ -22,6 +22,7 @@ mod relays;
 mod routes;
 mod sessions;
 mod subnet_peering;
+mod tables;
 mod tunnels;
 mod wrong_host;
 
@@ -221,6 +222,9 @@ fn cs_03_peering_is_not_transitive() {
 fn cs_03_an_appliance_in_the_hub_is_offered_first() {
     let yaml = with(CHAIN, ", routeTable: rt-s1", "");
     let yaml = with(&yaml, ", routeTable: rt-s2", "");
+    // The tables that are left have routes to elsewhere.
+    let yaml = with(&yaml, "addressPrefix: 10.30.0.0/16, n", "addressPrefix: 10.31.0.0/16, n");
+    let yaml = with(&yaml, "addressPrefix: 10.20.0.0/16, n", "addressPrefix: 10.21.0.0/16, n");
     let answer = ask(&yaml, "v1", "v2");
     assert_eq!(answer.fix.unwrap().text, "route 10.30.0.0/16 from subnet s1/s to nva/eth0 (10.10.0.4)");
     let [back] = &answer.further[..] else { panic!("{:?}", answer.further) };
@@ -302,6 +306,7 @@ fn nic_05_a_guest_that_does_not_forward() {
 #[test]
 fn cs_14_the_answer_has_no_route_back() {
     let yaml = with(CHAIN, ", routeTable: rt-s2", "");
+    let yaml = with(&yaml, "addressPrefix: 10.20.0.0/16, n", "addressPrefix: 10.21.0.0/16, n");
     let answer = ask(&yaml, "v1", "v2:22");
     assert!(answer.forward.delivered);
     let back = answer.back.unwrap();
@@ -378,7 +383,8 @@ fn cs_17_a_next_hop_behind_a_second_peering() {
     let cause = format!("{route}: the next hop is in VNet s2, which VNet s1 is not directly peered with");
     assert_eq!(answer.cause.unwrap(), cause);
     assert!(answer.fix.unwrap().checked);
-    assert!(answer.further[0].cause.starts_with("NIC v2/eth0 without enableIPForwarding"), "{:?}", answer.further);
+    let further = &answer.further[0];
+    assert!(further.cause.ends_with("leads to v2, which does not forward"), "{}", further.cause);
 }
 
 /// UDR-12: no interface has the address; the one appliance in reach is proposed.

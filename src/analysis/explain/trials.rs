@@ -2,7 +2,8 @@
 //!
 //! One idea: a fix is judged by all that it does, not only by the packet that it is proposed for. The nodes of the
 //! network ask each other before and after it. A fix that closes a pair, or that sends a flow and its answer through
-//! different appliances, is not proposed. Of the others the one that opens least is.
+//! different appliances, is not proposed. Of the others the one that opens least is,
+//! unless the rest of the file shows what was meant.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -170,13 +171,13 @@ impl<'a> Trials<'a> {
 }
 
 impl Trial {
-    /// The least is the best. What is opened is compared only where nothing more needs to be opened: a change that
+    /// The least is the best. What the file shows to be meant may open more than another change. What is opened is compared only where nothing more needs to be opened: a change that
     /// leaves more to do opens less for now.
-    fn rank(&self) -> (bool, bool, bool, bool, usize, usize) {
+    fn rank(&self) -> (bool, bool, bool, bool, usize, bool, usize) {
         let Effects { harm, opened, skewed } = &self.effects;
         let arrives = self.removes && self.after.is_none();
         let (skewed, opened) = if arrives { (*skewed, *opened) } else { (0, 0) };
-        (harm.is_some(), !self.removes, !arrives, !self.delivers, skewed, opened)
+        (harm.is_some(), !self.removes, !arrives, !self.delivers, skewed, !self.fix.is_meant, opened)
     }
 }
 

@@ -12,7 +12,6 @@ mod groups;
 mod peerings;
 mod priorities;
 mod private_access;
-mod region;
 mod route_servers;
 mod routes;
 mod rules;

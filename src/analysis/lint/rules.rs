@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::analysis::query::names::Names;
+use crate::analysis::query::names::{Names, short};
+use crate::analysis::region::{Regions, cover_after};
 use crate::analysis::yaml_path;
-use crate::compile::{EffectiveRule, RuleOwner};
+use crate::compile::RuleOwner;
 use crate::dataplane::AclId;
 
 use super::Finding;
-use super::region::{Regions, cover_after};
 
 /// What an admin rule's name begins with.
 const ADMIN: &str = "ruleCollections/";
@@ -25,7 +25,7 @@ pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
         let rules = names.compiled.effective_rules(acl);
         let matched = regions.of(rules);
         for (i, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.matches.custom) {
-            let Some(at) = index(names, rule) else { continue };
+            let Some(at) = names.rule_index(&rule.rule) else { continue };
             let verdict = verdicts.entry((rule.rule.owner, at)).or_insert_with(|| Some(Vec::new()));
             if verdict.is_some() {
                 *verdict = cover_after(&admin, &matched[..i], &matched[i])
@@ -84,28 +84,4 @@ fn finding(names: Names<'_>, owner: RuleOwner, at: usize, covering: &[String]) -
             }
         },
     }
-}
-
-/// The rule's place in the file.
-fn index(names: Names<'_>, rule: &EffectiveRule) -> Option<usize> {
-    let name = short(&rule.rule.name);
-    match rule.rule.owner {
-        RuleOwner::Nsg(nsg) => {
-            names.network.network_security_groups[nsg.0].rules.iter().position(|candidate| candidate.name == name)
-        }
-        RuleOwner::Collection(at) => {
-            // `COLLECTION/RULE`
-            names.network.rule_collection(at).rules.iter().position(|candidate| candidate.name == short(name))
-        }
-        RuleOwner::Firewall { cloud, policy } => {
-            // `POLICY/RULE`
-            let mut policies = names.network.cloud(cloud).firewall.policies.iter();
-            let policy = policies.find(|one| Some(one.place) == policy)?;
-            policy.rules.iter().position(|candidate| candidate.name == short(name))
-        }
-    }
-}
-
-fn short(name: &str) -> &str {
-    name.split_once('/').map_or(name, |(_, name)| name)
 }

@@ -3,13 +3,13 @@
 use ipnet::IpNet;
 
 use crate::analysis::query::names::{Names, subnet_name};
+use crate::analysis::region::{Regions, cover};
 use crate::analysis::yaml_path;
 use crate::compile::RuleOwner;
 use crate::dataplane::{AclId, NicId};
 use crate::model::{Connection, ConnectionIx, Customer, Network, NsgIx, Remote, Route, RouteNextHop, SiteIx, SubnetIx};
 
 use super::Finding;
-use super::region::{Regions, cover};
 
 pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
     let nics = names.compiled.snapshot.nics.iter().zip((0..).map(NicId));

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::analysis::query::Meant;
 use crate::analysis::walk::{Leg, Walk};
-use crate::compile::{Compiled, RuleOwner, Sender};
+use crate::compile::{Compiled, RuleOwner, RuleRef, Sender};
 use crate::dataplane::{AclId, DropReason, FibId, FilterPlace, FrontendId, NextHop, NicId, RouteId, VnetId, platform};
 use crate::model::{
     AddressPrefix, CircuitIx, CloudIx, ConnectionIx, Customer, DEFAULT_OUTBOUND, EffectiveRoute, FrontendIx, GatewayIx,
@@ -249,6 +249,26 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// A rule's place in the file, among its owner's rules.
+    pub(in crate::analysis) fn rule_index(self, rule: &RuleRef) -> Option<usize> {
+        let name = short(&rule.name);
+        match rule.owner {
+            RuleOwner::Nsg(nsg) => {
+                self.network.network_security_groups[nsg.0].rules.iter().position(|candidate| candidate.name == name)
+            }
+            RuleOwner::Collection(at) => {
+                // `COLLECTION/RULE`
+                self.network.rule_collection(at).rules.iter().position(|candidate| candidate.name == short(name))
+            }
+            RuleOwner::Firewall { cloud, policy } => {
+                // `POLICY/RULE`
+                let mut policies = self.network.cloud(cloud).firewall.policies.iter();
+                let policy = policies.find(|one| Some(one.place) == policy)?;
+                policy.rules.iter().position(|candidate| candidate.name == short(name))
+            }
+        }
+    }
+
     /// `route table via-nva, route to-spokes: 10.0.0.0/8 -> VirtualAppliance 10.0.1.4`.
     pub(in crate::analysis) fn route(self, nic: NicId, fib: FibId, route: RouteId, hop: NextHop) -> String {
         let row = self.compiled.route(fib, route);
@@ -326,6 +346,11 @@ pub(in crate::analysis) fn segment_name(network: &Network, cloud: CloudIx, segme
 /// The Internet node's name, in the form of an interface's.
 pub(in crate::analysis) fn internet_name() -> String {
     format!("{}/{}", Internet::NAME, Internet::INTERFACE)
+}
+
+/// A rule's name without what it begins with: `securityRules/x` is `x`.
+pub(in crate::analysis) fn short(name: &str) -> &str {
+    name.split_once('/').map_or(name, |(_, name)| name)
 }
 
 pub(in crate::analysis) fn subnet_name(network: &Network, subnet: SubnetIx) -> String {

@@ -8,7 +8,7 @@ use super::applied::{File, closed, opened};
 use super::{CHAIN, ONE_VNET, ask, changes, nodes, with};
 
 /// Two hubs with an appliance each, a spoke on either side; no routes between the spokes.
-const TWO_HUBS: &str = "
+pub(super) const TWO_HUBS: &str = "
 virtualNetworks:
   - name: h1
     location: westeurope
@@ -102,7 +102,9 @@ fn fab_14_an_end_that_forwards_is_not_proposed_as_next_hop() {
 #[test]
 fn cs_03_the_answers_route_tells_which_appliance() {
     let second = "  - {name: nva2, networkInterfaces: [{subnet: h/s, enableIPForwarding: true}]}\n";
-    let yaml = with(CHAIN, ", routeTable: rt-s1", "") + second;
+    // The table has another route: the file does not have the one that is needed.
+    let other = with(CHAIN, "{name: to-s2, addressPrefix: 10.30.0.0/16", "{name: to-s2, addressPrefix: 10.31.0.0/16");
+    let yaml = with(&other, ", routeTable: rt-s1", "") + second;
     let fix = ask(&yaml, "v1", "v2").fix.unwrap();
     assert_eq!(fix.text, "route 10.30.0.0/16 from subnet s1/s to nva/eth0 (10.10.0.4), the answer's way");
     assert!(fix.checked);
@@ -313,7 +315,7 @@ fn nsg_03_an_allow_rule_takes_no_name_and_no_priority_that_is_taken() {
     // 100 to 102 are taken; 103 is free, and 104 stays.
     let rules: String = [
         rule("no", 100, "Inbound", "Deny", "22"),
-        rule("yes", 101, "Inbound", "Allow", "22"),
+        rule("yes", 101, "Inbound", "Allow", "80"),
         rule("never", 102, "Inbound", "Deny", "*"),
         rule("last", 104, "Inbound", "Allow", "*"),
     ]

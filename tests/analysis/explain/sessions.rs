@@ -72,6 +72,24 @@ fn bgp_09_a_connection_without_bgp_gets_it() {
     assert_eq!(fix, one("connections[0].enableBgp", "true"));
 }
 
+/// TAG-06: a rule denies what the tag leaves out, and the tag follows the routes that the session brings. The session
+/// is what is mended.
+#[test]
+fn tag_06_a_range_that_no_route_leads_to_is_no_fault_of_the_rules() {
+    let subnet = "{name: app, addressPrefix: 10.20.1.0/24";
+    let yaml = with(BGP, subnet, &format!("{subnet}, networkSecurityGroup: n"));
+    let yaml = with(&yaml, "publicIPAddresses:", "networkSecurityGroups: [{name: n}]\npublicIPAddresses:");
+    let silent = with(&yaml, "sharedKey: a-secret, enableBgp: true}", "sharedKey: a-secret}");
+    let fix = mended(&silent, ("app", "dc:443"), "connection hub-dc has no `enableBgp`");
+    assert_eq!(fix, one("connections[0].enableBgp", "true"));
+    // A rule that the user wrote denies with or without the way, so both are mended.
+    let deny = "{name: deny, priority: 200, direction: Outbound, access: Deny, protocol: '*', sourceAddressPrefix: '*', \
+                sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '*'}";
+    let denied = with(&silent, "[{name: n}]", &format!("[{{name: n, securityRules: [{deny}]}}]"));
+    let fixes = mended(&denied, ("app", "dc:443"), "rule securityRules/deny: a rule denies tcp/443");
+    assert_eq!(fixes.len(), 2);
+}
+
 /// What a device does not advertise is not learned; the narrowest list gets the range.
 #[test]
 fn a_range_that_the_site_leaves_out_is_advertised() {

@@ -15,6 +15,11 @@ impl Case<'_> {
         let node = self.names.node(nic);
         let cause =
             format!("machine {node} does not forward: its NIC lets the packet in, its kernel drops it (NIC-05)");
+        self.led_elsewhere_than(nic, self.guest_forwarding(nic, cause))
+    }
+
+    fn guest_forwarding(&self, nic: NicId, cause: String) -> Diagnosis {
+        let node = self.names.node(nic);
         let Sender::Nic(ix) = self.names.compiled.sender(nic) else { return Diagnosis::without_fix(cause) };
         let mut edit = self.edit();
         edit.forward_in_guest(self.names.network.nic(ix).virtual_machine);
@@ -40,7 +45,15 @@ impl Case<'_> {
     pub(super) fn not_forwarding(&self, nic: NicId) -> Diagnosis {
         let cause =
             format!("NIC {} without enableIPForwarding: {} is not its address", self.names.nic(nic), self.walk.dst);
-        self.forwarding(nic, cause)
+        self.led_elsewhere_than(nic, self.forwarding(nic, cause))
+    }
+
+    /// Where the route is wrong, the machine that it leads to forwards only if nothing else helps.
+    fn led_elsewhere_than(&self, nic: NicId, forwarding: Diagnosis) -> Diagnosis {
+        match self.wrong_machine(self.walk.last(), nic) {
+            Some(wrong) => wrong.or(forwarding),
+            None => forwarding,
+        }
     }
 
     pub(super) fn spoofed(&self, nic: NicId) -> Diagnosis {

@@ -118,13 +118,20 @@ impl Case<'_> {
     }
 
     fn route_through(&self, leg: &Leg, cause: String, home: VnetIx, hop: &Forwarder, to: &str) -> Diagnosis {
+        if let Some(diagnosis) = self.wrong_range(leg, home, hop) {
+            return diagnosis;
+        }
         let (network, prefix) = (self.names.network, self.range_of(home));
         let subnet = self.names.subnet(leg.router());
         let mut edit = self.edit();
         edit.route(subnet, &format!("to-{}", self.vnet_name(home)), prefix, &hop.next_hop);
         let lent = self.lend(&mut edit, subnet.vnet, hop);
         let text = format!("route {prefix} from subnet {} to {to}{lent}", subnet_name(network, subnet));
-        Diagnosis::with_fix(cause, text, edit)
+        let added = Diagnosis::with_fix(cause.clone(), text, edit);
+        match self.table_meant(leg, hop) {
+            Some((text, edit)) => Diagnosis::with_fix(cause, text, edit).meant().or(added),
+            None => added,
+        }
     }
 
     /// Has a virtual network use the gateway that its route leads to, and says so.

@@ -2,6 +2,7 @@
 //! clients.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -12,14 +13,28 @@ use crate::compile::RuleOwner;
 use crate::dataplane;
 use crate::model::{
     Access, AddressPrefix, Direction, InstanceAddress, NatGateway, NatGatewayIx, Network, NicIx, Nsg, NsgIx, OWNERLESS,
-    PortRange, PublicIpIx, PublicIpPrefix, PublicIpSku, PublicPrefixIx, SecurityProtocol, SecurityRule, ServiceTag,
-    SubnetIx,
+    PortRange, PublicIpIx, PublicIpPrefix, PublicIpSku, PublicPrefixIx, RouteDestination, RouteTableIx,
+    SecurityProtocol, SecurityRule, ServiceTag, SubnetIx,
 };
 
 impl Edit {
     pub(super) fn detach_table(&mut self, subnet: SubnetIx) {
         self.network.virtual_networks[subnet.vnet.0].subnets[subnet.subnet].route_table = None;
         self.remove(format!("{}.routeTable", yaml_path::subnet(subnet)));
+    }
+
+    pub(super) fn attach_table(&mut self, subnet: SubnetIx, table: RouteTableIx) {
+        self.network.virtual_networks[subnet.vnet.0].subnets[subnet.subnet].route_table = Some(table);
+        let name = self.network.route_tables[table.0].name.clone();
+        self.changes.push(Change { path: format!("{}.routeTable", yaml_path::subnet(subnet)), value: Some(name) });
+    }
+
+    /// Gives a route another range.
+    pub(super) fn widen(&mut self, table: RouteTableIx, route: usize, range: IpNet) {
+        let path = format!("{}.addressPrefix", yaml_path::route(table, route));
+        Arc::make_mut(&mut self.network.route_tables[table.0]).routes[route].destination =
+            RouteDestination::Prefix(range);
+        self.changes.push(Change { path, value: Some(range.to_string()) });
     }
 
     pub(super) fn detach_nat_gateway(&mut self, subnet: SubnetIx) {
@@ -121,6 +136,24 @@ impl Edit {
         self.changes.push(Change { path, value: Some(name) });
     }
 
+    /// Gives a rule a priority before another's, and returns it; None where none is free.
+    pub(super) fn advance(&mut self, owner: RuleOwner, rule: usize, below: u16) -> Option<u16> {
+        let (priority, moved) = match owner {
+            RuleOwner::Nsg(nsg) => {
+                let rules = &mut self.network.network_security_groups[nsg.0].rules;
+                let direction = rules[rule].direction;
+                advance(rules, rule, |other| other.direction == direction, (100, below))
+            }
+            RuleOwner::Collection(at) => {
+                advance(&mut self.network.rule_collection_mut(at).rules, rule, |_| true, (1, below))
+            }
+            RuleOwner::Firewall { .. } => None,
+        }?;
+        self.note_moved(owner, &moved);
+        self.note_moved(owner, &[(rule, priority)]);
+        Some(priority)
+    }
+
     fn remove(&mut self, path: String) {
         self.changes.push(Change { path, value: None });
     }
@@ -171,4 +204,17 @@ fn unused_nat_gateway(network: &Network) -> Option<NatGatewayIx> {
         subnets.any(|subnet| subnet.nat_gateway == Some(*gateway))
     };
     (0..network.nat_gateways.len()).map(NatGatewayIx).find(|gateway| !used(gateway))
+}
+
+/// A rule's new priority before another's, and the rules that make room for it.
+fn advance<A>(
+    rules: &mut [SecurityRule<A>],
+    rule: usize,
+    is_rival: impl Fn(&SecurityRule<A>) -> bool,
+    range: (u16, u16),
+) -> Option<(u16, Vec<(usize, u16)>)> {
+    let name = rules[rule].name.clone();
+    let (priority, moved) = make_room(rules, |other| other.name != name && is_rival(other), range)?;
+    rules[rule].priority = priority;
+    Some((priority, moved))
 }

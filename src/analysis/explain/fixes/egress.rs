@@ -164,7 +164,7 @@ impl Case<'_> {
     /// Commands for the user to run inside a guest.
     pub(super) fn commands(&self, cause: String, text: String, commands: Vec<String>) -> Diagnosis {
         let network = self.names.network.clone();
-        let fix = ProposedFix { text, changes: Vec::new(), commands, probed: Vec::new(), network };
+        let fix = ProposedFix { text, changes: Vec::new(), commands, is_meant: false, probed: Vec::new(), network };
         Diagnosis { cause, fixes: vec![fix] }
     }
 }

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use crate::analysis::change::{Change, Edit, Flow, unused};
+use crate::analysis::region::{Regions, cover};
 use crate::analysis::walk::{Denial, Leg};
-use crate::compile::{RuleOwner, connected};
-use crate::dataplane::Direction;
+use crate::compile::{EffectiveRule, RuleOwner, RuleRef, connected};
+use crate::dataplane::{Acl, Action, Direction};
 use crate::model::{
     Access, CloudIx, FirewallCategory, FirewallPolicy, FirewallRule, FirewallService, PortRange, RouteSource,
     SecurityProtocol, VnetIx,
@@ -34,21 +35,63 @@ impl Case<'_> {
         let verb = if rule.priority >= DEFAULT_RULES { "no rule allows" } else { "a rule denies" };
         let object = self.names.rule(denial.nic, denial.place, denial.acl, denial.rule);
         let cause = format!("{object}: {verb} {} from {} to {}", self.seen(), seen.src, seen.dst);
+        if let Some((says, text, edit)) = self.behind_denial(denial) {
+            return Diagnosis::with_fix(format!("{cause}; {says}"), text, edit);
+        }
+        Diagnosis::of(cause, self.allowed(denial))
+    }
+
+    /// A new rule that allows this flow, before the one that denied it.
+    fn allowed(&self, denial: Denial) -> Option<(String, Edit)> {
+        let rule = self.names.compiled.rule(denial.acl, denial.rule);
+        let seen = &self.walk.last;
         let flow = Flow { src: seen.src, dst: seen.dst, probe: self.seen(), answering: self.request.is_some() };
         let mut edit = self.edit();
-        let place = match rule.owner {
-            RuleOwner::Nsg(nsg) => edit.allow(nsg, denial.direction, rule.priority, &flow).then(|| {
-                let nsg = &self.names.network.network_security_groups[nsg.0].name;
-                format!("NSG {nsg}")
-            }),
-            RuleOwner::Collection(at) => edit.permit(at, denial.direction, rule.priority, &flow).then(|| {
-                let collection = &self.names.network.rule_collection(at).name;
-                format!("rule collection {collection}")
-            }),
-            RuleOwner::Firewall { .. } => None,
+        let is_added = match rule.owner {
+            RuleOwner::Nsg(nsg) => edit.allow(nsg, denial.direction, rule.priority, &flow),
+            RuleOwner::Collection(at) => edit.permit(at, denial.direction, rule.priority, &flow),
+            RuleOwner::Firewall { .. } => false,
         };
-        let Some(place) = place else { return Diagnosis::without_fix(cause) };
-        Diagnosis::with_fix(cause, format!("add an allow rule to {place}, before {}", rule.name), edit)
+        let place = self.list_of_rules(rule.owner)?;
+        is_added.then(|| (format!("add an allow rule to {place}, before {}", rule.name), edit))
+    }
+
+    /// A rule allows this flow, but the one that denied it comes first and matches all that it allows: such a rule has
+    /// no effect, so the order is the mistake. A rule that allows more than that has an exception before it on purpose.
+    fn behind_denial(&self, denial: Denial) -> Option<(String, String, Edit)> {
+        let rules = self.names.compiled.effective_rules(denial.acl).get(denial.rule as usize..)?;
+        let (denying, after) = rules.split_first()?;
+        let mut regions = Regions::default();
+        let is_behind = |one: &&EffectiveRule| {
+            let covered = cover(&regions.of(std::slice::from_ref(denying)), &regions.of(std::slice::from_ref(*one))[0]);
+            covered.is_some()
+        };
+        let same_list = after.iter().filter(|one| one.matches.custom && one.rule.owner == denying.rule.owner);
+        let allowing = same_list.filter(|one| one.matches.action != Action::Deny && self.is_matched(one));
+        let behind = allowing.into_iter().find(is_behind)?;
+        let (denying, behind) = (&denying.rule, &behind.rule);
+        let mut edit = self.edit();
+        let priority = edit.advance(behind.owner, self.names.rule_index(behind)?, denying.priority)?;
+        let own_name = |rule: &RuleRef| rule.name.rsplit('/').next().unwrap_or_default().to_owned();
+        let (later, first) = (own_name(behind), own_name(denying));
+        let says = format!("rule {later} allows it, but comes later (priority {})", behind.priority);
+        let place = self.list_of_rules(behind.owner)?;
+        let text = format!("give rule {later} of {place} priority {priority}, before {first}");
+        Some((says, text, edit))
+    }
+
+    fn is_matched(&self, rule: &EffectiveRule) -> bool {
+        Acl::new(vec![rule.matches.clone()]).classify(&self.walk.last).is_some()
+    }
+
+    fn list_of_rules(&self, owner: RuleOwner) -> Option<String> {
+        match owner {
+            RuleOwner::Nsg(nsg) => Some(format!("NSG {}", self.names.network.network_security_groups[nsg.0].name)),
+            RuleOwner::Collection(at) => {
+                Some(format!("rule collection {}", self.names.network.rule_collection(at).name))
+            }
+            RuleOwner::Firewall { .. } => None,
+        }
     }
 
     /// The rule of a private cloud's firewall, and where the file has it.
@@ -82,21 +125,57 @@ impl Case<'_> {
 
     /// A default rule denies what is not in tag(VirtualNetwork): is a peering the cause?
     fn outside_tag(&self, leg: &Leg, denial: Denial, own: VnetIx, other: IpAddr) -> Option<Diagnosis> {
-        let home = self.home(other).filter(|home| *home != own)?;
+        let Some(home) = self.home(other) else { return self.without_way(leg, denial) };
+        if home == own {
+            return None;
+        }
         if let Some(link) = connected(self.names.network, own).find(|link| link.remote == home) {
             if !link.allow_virtual_network_access {
-                return Some(self.access_off(own, home));
+                let shut = self.access_off(own, home);
+                if !self.is_shut_on_purpose(denial, home) {
+                    return Some(shut);
+                }
+                return Some(Diagnosis::of(shut.cause.clone(), self.allowed(denial)).or(shut));
             }
             return self.not_joined(self.names.subnet(denial.nic), home, other);
         }
-        let fib = self.names.compiled.fib(self.names.subnet(denial.nic));
-        let lpm = &self.names.compiled.snapshot.fibs[fib.0 as usize].lpm;
-        let routed_by_user =
-            lpm.lookup(other).is_some_and(|route| self.names.compiled.route(fib, route).source == RouteSource::User);
-        if denial.direction == Direction::Inbound || routed_by_user {
+        if denial.direction == Direction::Inbound || self.routed_by(denial, other) == Some(RouteSource::User) {
             return None;
         }
         Some(self.apart(leg))
+    }
+
+    /// The destination is at a site or in a private cloud, and no gateway's route leads there. The tag follows those
+    /// routes (TAG-06), so the missing way is the cause.
+    fn without_way(&self, leg: &Leg, denial: Denial) -> Option<Diagnosis> {
+        let dst = self.walk.last.dst;
+        let is_missing = denial.direction == Direction::Outbound && dst == self.walk.dst && self.is_outside();
+        let by_system = matches!(self.routed_by(denial, dst), None | Some(RouteSource::Default));
+        (is_missing && by_system).then(|| self.unlearned_there(leg))
+    }
+
+    /// Whose route leads to an address from the subnet where a packet was denied.
+    fn routed_by(&self, denial: Denial, address: IpAddr) -> Option<RouteSource> {
+        let fib = self.names.compiled.fib(self.names.subnet(denial.nic));
+        let route = self.names.compiled.snapshot.fibs[fib.0 as usize].lpm.lookup(address)?;
+        Some(self.names.compiled.route(fib, route).source)
+    }
+
+    /// Whether rules for the peer's own addresses, these ones among them, say what may pass a link that is shut
+    /// (PEER-22). Such a link is not opened for the rest.
+    fn is_shut_on_purpose(&self, denial: Denial, peer: VnetIx) -> bool {
+        let (seen, peer) = (&self.walk.last, self.names.network.vnet(peer));
+        self.names.compiled.effective_rules(denial.acl).iter().any(|one| {
+            let (src, dst) = (&one.matches.src, &one.matches.dst);
+            let theirs = match denial.direction {
+                Direction::Inbound => src,
+                Direction::Outbound => dst,
+            };
+            let is_for_peer = theirs.iter().all(|range| peer.address_space.iter().any(|own| own.contains(range)));
+            let is_for_these =
+                src.iter().any(|range| range.contains(&seen.src)) && dst.iter().any(|range| range.contains(&seen.dst));
+            one.matches.custom && one.matches.action != Action::Deny && is_for_peer && is_for_these
+        })
     }
 }
 

@@ -9,7 +9,6 @@ use ipnet::IpNet;
 use crate::analysis::change::{Change, Edit};
 use crate::analysis::query::names::subnet_name;
 use crate::analysis::walk::Leg;
-use crate::analysis::yaml_path;
 use crate::dataplane::Step;
 use crate::model::{
     ConnectionIx, Customer, GatewayIx, GatewayKind, Internet, LocalGatewayIx, RouteNextHop, RouteTableIx, SiteIx,
@@ -206,12 +205,6 @@ impl Case<'_> {
 }
 
 impl Edit {
-    fn attach_table(&mut self, subnet: SubnetIx, table: RouteTableIx) {
-        self.network.virtual_networks[subnet.vnet.0].subnets[subnet.subnet].route_table = Some(table);
-        let name = self.network.route_tables[table.0].name.clone();
-        self.change(format!("{}.routeTable", yaml_path::subnet(subnet)), Some(name));
-    }
-
     /// All ranges of a local network gateway, where they differ from what it has.
     fn name_ranges(&mut self, at: LocalGatewayIx, ranges: Vec<IpNet>) {
         if self.network.local_gateway(at).address_space == ranges {

@@ -12,7 +12,7 @@ use crate::analysis::query::names::{holds, nic_name};
 use crate::analysis::walk::{Leg, Walk, egress};
 use crate::compile::{Sender, connected};
 use crate::dataplane::{NextHop, NicId};
-use crate::model::{BalancedPorts, GatewayIx, GatewayKind, LoadBalancer, NicIx, RouteNextHop, VmIx, VnetIx};
+use crate::model::{BalancedPorts, GatewayIx, GatewayKind, LoadBalancer, NicIx, Route, RouteNextHop, VmIx, VnetIx};
 
 use super::Case;
 
@@ -78,7 +78,7 @@ impl Case<'_> {
     /// The next hop for the packet at this leg, among those in some virtual networks.
     pub(super) fn choose(&self, leg: &Leg, vnets: impl IntoIterator<Item = VnetIx>) -> Choice {
         let mut all: Vec<_> = vnets.into_iter().flat_map(|vnet| self.forwarders(vnet)).collect();
-        all.retain(|one| !one.machines.iter().any(|vm| self.has_passed(*vm)));
+        all.retain(|one| !self.is_passed(one));
         let own = self.names.vnet(leg.router());
         let on_the_answers_way = self.on_the_answers_way(leg).filter(|one| self.in_reach(one, own));
         match (on_the_answers_way, &all[..]) {
@@ -94,7 +94,7 @@ impl Case<'_> {
     }
 
     /// Whether a route of a virtual network can lead there (UDR-12).
-    fn in_reach(&self, forwarder: &Forwarder, own: VnetIx) -> bool {
+    pub(super) fn in_reach(&self, forwarder: &Forwarder, own: VnetIx) -> bool {
         let Some(address) = forwarder.address() else { return true };
         let mut near = iter::once(own).chain(connected(self.names.network, own).map(|link| link.remote));
         near.any(|vnet| holds(self.names.network.vnet(vnet), address))
@@ -143,6 +143,11 @@ impl Case<'_> {
         })
     }
 
+    /// Whether the packet came from or through this next hop.
+    pub(super) fn is_passed(&self, forwarder: &Forwarder) -> bool {
+        forwarder.machines.iter().any(|vm| self.has_passed(*vm))
+    }
+
     /// Whether the packet came from or through a machine: a route back to it would close a loop.
     fn has_passed(&self, vm: VmIx) -> bool {
         let target = self.target();
@@ -150,7 +155,7 @@ impl Case<'_> {
         ends.into_iter().any(|nic| self.machine(nic) == Some(vm))
     }
 
-    fn machine(&self, nic: NicId) -> Option<VmIx> {
+    pub(super) fn machine(&self, nic: NicId) -> Option<VmIx> {
         let nic = self.names.compiled.sender(nic).nic()?;
         Some(self.names.network.nic(nic).virtual_machine)
     }
@@ -164,7 +169,7 @@ impl Case<'_> {
         let vnets = (0..self.names.network.virtual_networks.len()).map(VnetIx);
         let all: Vec<_> = vnets.flat_map(|vnet| self.forwarders(vnet)).collect();
         let found = self.having(&all, address)?;
-        (!found.machines.iter().any(|vm| self.has_passed(*vm))).then_some(found)
+        (!self.is_passed(&found)).then_some(found)
     }
 
     /// For an answer: the next hop through which the request came to this sender.
@@ -253,10 +258,19 @@ impl Case<'_> {
     }
 
     /// The one of them that routes of the sender's own table lead to.
-    fn named_by_table(&self, leg: &Leg, all: &[Forwarder]) -> Option<Forwarder> {
+    pub(super) fn named_by_table(&self, leg: &Leg, all: &[Forwarder]) -> Option<Forwarder> {
         let network = self.names.network;
         let table = network.subnet(self.names.home(leg.router())?).route_table?;
-        let named = network.route_tables[table.0].routes.iter().filter_map(|route| match route.next_hop {
+        self.named_by_routes(&network.route_tables[table.0].routes, all)
+    }
+
+    /// The one of them that routes lead to.
+    pub(super) fn named_by_routes<'r>(
+        &self,
+        routes: impl IntoIterator<Item = &'r Route>,
+        all: &[Forwarder],
+    ) -> Option<Forwarder> {
+        let named = routes.into_iter().filter_map(|route| match route.next_hop {
             RouteNextHop::VirtualAppliance(address) => self.having(all, address),
             RouteNextHop::VirtualApplianceEcmp(_)
             | RouteNextHop::VirtualNetworkGateway

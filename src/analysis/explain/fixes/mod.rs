@@ -26,6 +26,7 @@ mod relays;
 mod routing;
 mod sessions;
 mod subnets;
+mod tables;
 mod translations;
 mod tunnels;
 
@@ -51,6 +52,8 @@ pub(in crate::analysis) struct ProposedFix {
     pub(in crate::analysis) changes: Vec<Change>,
     /// Commands for the user's shell, where the change is made inside a guest.
     pub(in crate::analysis) commands: Vec<String>,
+    /// What the rest of the file shows to be meant: better than a change that opens less.
+    pub(in crate::analysis) is_meant: bool,
     /// Backends that probes reach after the change; from then on they count as healthy, as in a file.
     pub(in crate::analysis) probed: Vec<ProbeKey>,
     pub(in crate::analysis) network: Network,
@@ -186,10 +189,17 @@ impl Diagnosis {
                 text,
                 changes: edit.changes,
                 commands: Vec::new(),
+                is_meant: false,
                 probed: Vec::new(),
                 network: edit.network,
             }],
         }
+    }
+
+    /// Its fixes are what the rest of the file shows to be meant.
+    fn meant(mut self) -> Self {
+        self.fixes.iter_mut().for_each(|fix| fix.is_meant = true);
+        self
     }
 
     /// With another diagnosis' fixes behind its own.

@@ -18,7 +18,7 @@ use crate::model::{
     is_routable,
 };
 
-use super::forwarders::Choice;
+use super::forwarders::{Choice, Forwarder};
 use super::{Case, Diagnosis};
 
 impl Case<'_> {
@@ -60,34 +60,56 @@ impl Case<'_> {
         ))
     }
 
-    /// A user's route is the cause. The change is as small as the question needs: a route for more than the
-    /// destination's network stays, and a longer one is added before it; a route for that network alone is changed.
-    fn led_elsewhere(&self, leg: &Leg, cause: String, (table, at): (RouteTableIx, usize), prefix: IpNet) -> Diagnosis {
-        let (dst, subnet, other_way) = (self.walk.dst, self.names.subnet(leg.router()), self.other_way());
-        let name = &self.names.network.route_tables[table.0].routes[at].name;
-        let range = self.home(dst).map(|home| self.range_of(home));
-        let wider = |range: IpNet| prefix.prefix_len() < range.prefix_len();
-        let mut edit = self.edit();
-        match (self.expected(leg), range) {
-            (Some(to), Some(range)) if wider(range) => {
-                edit.route(subnet, &format!("{name}-except"), range, &to.next_hop);
-                let lent = self.lend(&mut edit, subnet.vnet, &to);
-                Diagnosis::with_fix(cause, format!("add a route for {range} to {to}, {other_way}{lent}"), edit)
-            }
-            (Some(to), _) => {
-                edit.lead_to(table, at, to.next_hop.clone());
-                let lent = self.lend(&mut edit, subnet.vnet, &to);
-                Diagnosis::with_fix(cause, format!("point route {name} at {to}, {other_way}{lent}"), edit)
-            }
-            (None, None) if prefix.prefix_len() == 0 && is_routable(dst) => {
-                edit.route(subnet, &format!("{name}-except"), dst.into(), &RouteNextHop::Internet);
-                Diagnosis::with_fix(cause, format!("add a route for {} to the Internet", IpNet::from(dst)), edit)
-            }
-            (None, _) => {
-                edit.remove_route(table, at);
-                Diagnosis::with_fix(cause, format!("remove route {name}, or give it another next hop"), edit)
-            }
+    /// A user's route is the cause. It is led where the other direction passes, else where the table's other routes lead.
+    fn led_elsewhere(&self, leg: &Leg, cause: String, route: (RouteTableIx, usize), prefix: IpNet) -> Diagnosis {
+        if let Some(to) = self.expected(leg) {
+            return self.led_to(leg, cause, (route, prefix), &to, self.other_way());
         }
+        let taken_away = self.taken_away(leg, cause.clone(), route, prefix);
+        let is_inside = self.home(self.walk.dst).is_some() || self.is_outside();
+        match self.meant_by_table(leg).filter(|_| is_inside) {
+            Some(to) => self.led_to(leg, cause, (route, prefix), &to, "as other routes of the table do").or(taken_away),
+            None => taken_away,
+        }
+    }
+
+    /// The change is as small as the question needs: a route for more than the destination's network stays, and a longer
+    /// one is added before it; a route for that network alone is changed.
+    fn led_to(
+        &self,
+        leg: &Leg,
+        cause: String,
+        ((table, at), prefix): ((RouteTableIx, usize), IpNet),
+        to: &Forwarder,
+        why: &str,
+    ) -> Diagnosis {
+        let subnet = self.names.subnet(leg.router());
+        let name = &self.names.network.route_tables[table.0].routes[at].name;
+        let range = self.home(self.walk.dst).map(|home| self.range_of(home));
+        let mut edit = self.edit();
+        let text = if let Some(range) = range.filter(|range| prefix.prefix_len() < range.prefix_len()) {
+            edit.route(subnet, &format!("{name}-except"), range, &to.next_hop);
+            format!("add a route for {range} to {to}, {why}")
+        } else {
+            edit.lead_to(table, at, to.next_hop.clone());
+            format!("point route {name} at {to}, {why}")
+        };
+        let lent = self.lend(&mut edit, subnet.vnet, to);
+        Diagnosis::with_fix(cause, format!("{text}{lent}"), edit)
+    }
+
+    /// No next hop is known that was meant: the route gives way to others.
+    fn taken_away(&self, leg: &Leg, cause: String, (table, at): (RouteTableIx, usize), prefix: IpNet) -> Diagnosis {
+        let dst = self.walk.dst;
+        let name = &self.names.network.route_tables[table.0].routes[at].name;
+        let mut edit = self.edit();
+        if self.home(dst).is_none() && prefix.prefix_len() == 0 && is_routable(dst) {
+            let subnet = self.names.subnet(leg.router());
+            edit.route(subnet, &format!("{name}-except"), dst.into(), &RouteNextHop::Internet);
+            return Diagnosis::with_fix(cause, format!("add a route for {} to the Internet", IpNet::from(dst)), edit);
+        }
+        edit.remove_route(table, at);
+        Diagnosis::with_fix(cause, format!("remove route {name}, or give it another next hop"), edit)
     }
 
     /// Whether a wider route took the packet only because no other route leads there: the missing route is then the
