@@ -431,6 +431,8 @@ fn without_the_lab(network: &mut Network) {
         }
     }
     network.express_route_circuits.iter_mut().for_each(|circuit| circuit.subscription = None);
+    // Where an address stands in the file.
+    network.network_interfaces.iter_mut().for_each(|nic| nic.ip_configurations.clear());
     network.flow_logs.iter_mut().for_each(|log| log.storage_path = None);
     name_keys(network);
 }
