@@ -2,8 +2,8 @@
 //!
 //! One idea: a fix is judged by all that it does, not only by the packet that it is proposed for. The nodes of the
 //! network ask each other before and after it. A fix that closes a pair, or that sends a flow and its answer through
-//! different appliances, is not proposed. Of the others the one that opens least is,
-//! unless the rest of the file shows what was meant.
+//! different appliances, is not proposed. Of the others the one that opens least is, unless the rest of the file shows what
+//! was meant.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -171,8 +171,8 @@ impl<'a> Trials<'a> {
 }
 
 impl Trial {
-    /// The least is the best. What the file shows to be meant may open more than another change. What is opened is compared only where nothing more needs to be opened: a change that
-    /// leaves more to do opens less for now.
+    /// The least is the best. What the file shows to be meant may open more than another change. Openings are compared
+    /// only between changes after which the packet arrives: one that leaves more to do opens less for now.
     fn rank(&self) -> (bool, bool, bool, bool, usize, bool, usize) {
         let Effects { harm, opened, skewed } = &self.effects;
         let arrives = self.removes && self.after.is_none();

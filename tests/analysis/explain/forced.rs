@@ -105,7 +105,8 @@ fn vpn_11_a_connection_to_nothing_is_led_to_the_site() {
     let old = "  - {name: old, gatewayIpAddress: 198.51.100.99, bgpSettings: {asn: 65077, bgpPeeringAddress: 192.168.77.1}}\n";
     let astray = with(BGP, local, &format!("{old}{local}"));
     let astray = with(&astray, "localNetworkGateway2: dc-lng", "localNetworkGateway2: old");
-    let fix = mended(&astray, ("app", "dc:443"), "connection hub-dc leads to local network gateway old, whose");
+    let fix =
+        mended(&astray, ("app", "dc:443"), "connection hub-dc leads to local network gateway old, and no site has its");
     assert_eq!(fix, one("connections[0].localNetworkGateway2", "dc-lng"));
     let lines: Vec<_> = BGP.lines().filter(|line| !line.contains("name: hub-dc")).collect();
     let fix = mended(

@@ -13,7 +13,7 @@ const PUBLIC: &str = include_str!("../../../config/public-load-balancer.yaml");
 fn snat_05_an_outbound_rule_is_made_for_both_protocols() {
     let yaml = with(PUBLIC, "protocol: All, allocatedOutboundPorts", "protocol: Tcp, allocatedOutboundPorts");
     let change = ("loadBalancers[0].outboundRules[0].protocol", "All");
-    mended(&yaml, ("web1", "internet:53/udp"), "whose outbound rule out is not for UDP", &[change]);
+    mended(&yaml, ("web1", "internet:53/udp"), "its outbound rule out is not for UDP", &[change]);
 }
 
 /// SNAT-03: a NAT gateway that no subnet has comes before a new one.

@@ -46,8 +46,8 @@ impl Case<'_> {
         }
     }
 
-    /// For an appliance whose own route leads back to it: the longer route to the next appliance, where networks are
-    /// connected only over others.
+    /// An appliance's own route leads packets back to it. Where networks are connected only over others, it gets a longer
+    /// route to the next appliance.
     pub(super) fn onward(&self, leg: &Leg, cause: &str) -> Option<Diagnosis> {
         let (own, home) = (self.names.vnet(leg.router()), self.home(self.walk.dst)?);
         if own == home || connected(self.names.network, own).any(|link| link.remote == home) {

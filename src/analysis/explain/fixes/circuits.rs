@@ -6,12 +6,13 @@
 
 use crate::analysis::change::{Change, Edit, unused};
 use crate::model::{
-    Authorization, CircuitFault, CircuitIx, CircuitTier, Connection, ConnectionIx, ConnectionMode, Customer, GatewayIx,
-    GatewayKind, GlobalReach, Network, ProviderState, Remote, TunnelFault,
+    Authorization, CircuitFault, CircuitIx, CircuitTier, Connection, ConnectionIx, Customer, GatewayIx, GatewayKind,
+    GlobalReach, Network, ProviderState, Remote, TunnelFault,
 };
 
 use super::relays::Router;
 use super::sessions::Fault;
+use super::tunnels::unnamed;
 use super::{Case, Diagnosis};
 
 /// What a link to a circuit needs to be let in.
@@ -264,19 +265,7 @@ impl Edit {
             }
         };
         let ends = format!("connectionType: ExpressRoute, virtualNetworkGateway1: {near}, peer: {far}{written}");
-        let connection = Connection {
-            name: String::new(),
-            gateway,
-            instance: 0,
-            remote: Remote::Circuit(circuit),
-            shared_key: None,
-            enable_bgp: false,
-            mode: ConnectionMode::Default,
-            policy_based: false,
-            routing_weight: 0,
-            authorization_key: key,
-            nat_rules: Vec::new(),
-        };
+        let connection = Connection { authorization_key: key, ..unnamed(gateway, Remote::Circuit(circuit)) };
         self.add_connection(&stem, &ends, connection);
     }
 

@@ -98,7 +98,7 @@ impl Case<'_> {
             }
             let (node, own) = (&self.names.network.vm(self.names.network.nic(ix).virtual_machine).name, &balancer.name);
             let cause = format!(
-                "{node} is behind load balancer {own}, whose outbound rule {} is not for {}",
+                "{node} is behind load balancer {own}: its outbound rule {} is not for {}",
                 rule.name,
                 format!("{protocol:?}").to_uppercase()
             );

@@ -154,7 +154,7 @@ impl Case<'_> {
         (is_missing && by_system).then(|| self.unlearned_there(leg))
     }
 
-    /// Whose route leads to an address from the subnet where a packet was denied.
+    /// The source of the route to an address, in the subnet where a packet was denied.
     fn routed_by(&self, denial: Denial, address: IpAddr) -> Option<RouteSource> {
         let fib = self.names.compiled.fib(self.names.subnet(denial.nic));
         let route = self.names.compiled.snapshot.fibs[fib.0 as usize].lpm.lookup(address)?;
@@ -180,8 +180,8 @@ impl Case<'_> {
 }
 
 impl Edit {
-    /// Allows one flow by a new policy, evaluated before the policy at this place, whose name is returned. None where
-    /// no number and no category is left before it.
+    /// Adds a policy that allows one flow, before the policy at this place, and returns its name. None where no number
+    /// and no category is left before it.
     fn permit_in_cloud(&mut self, at: CloudIx, place: usize, flow: &Flow) -> Option<String> {
         const LAST: u32 = 999_999;
         let policies = &mut self.network.private_clouds[at.0].firewall.policies;

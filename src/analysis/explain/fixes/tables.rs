@@ -100,8 +100,8 @@ impl Case<'_> {
         Some(Diagnosis::with_fix(cause, format!("set addressPrefix of route {} to {range}", route.name), edit))
     }
 
-    /// A table whose routes lead there through this next hop: the only one that no subnet has, else the only one that
-    /// subnets like this have. The subnet has none, or has one that is made for others too.
+    /// A table with routes that lead there through this next hop. It is the only one that no subnet has, else the only one
+    /// that subnets like this have. The subnet has no table, or one that other kinds of subnets have too.
     pub(super) fn table_meant(&self, leg: &Leg, hop: &Forwarder) -> Option<(String, Edit)> {
         let (network, subnet) = (self.names.network, self.names.subnet(leg.router()));
         let own = network.subnet(subnet).route_table;

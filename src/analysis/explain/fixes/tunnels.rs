@@ -198,7 +198,7 @@ impl Case<'_> {
         edit.with_connection(at, "localNetworkGateway2", &value, |one| one.remote = Remote::Local(meant));
         Some((
             format!(
-                "connection {name} leads to local network gateway {old}, whose gatewayIpAddress no site has (VPN-11)"
+                "connection {name} leads to local network gateway {old}, and no site has its gatewayIpAddress (VPN-11)"
             ),
             (format!("lead connection {name} to local network gateway {new}"), edit),
         ))
@@ -328,19 +328,7 @@ impl Edit {
         let enable_bgp = both.is_some_and(|(near, far)| near.asn != far.asn);
         let (near, far) = (own.name.clone(), &peer.name);
         let ends = format!("connectionType: IPsec, virtualNetworkGateway1: {near}, localNetworkGateway2: {far}");
-        let connection = Connection {
-            name: String::new(),
-            gateway,
-            instance: 0,
-            remote: Remote::Local(local),
-            shared_key,
-            enable_bgp,
-            mode: ConnectionMode::Default,
-            policy_based: false,
-            routing_weight: 0,
-            authorization_key: None,
-            nat_rules: Vec::new(),
-        };
+        let connection = Connection { shared_key, enable_bgp, ..unnamed(gateway, Remote::Local(local)) };
         self.add_connection(&format!("{near}-{name}"), &ends, connection);
         Some(())
     }
@@ -413,5 +401,22 @@ impl Edit {
 
     pub(super) fn change(&mut self, path: String, value: Option<String>) {
         self.changes.push(Change { path, value });
+    }
+}
+
+/// A connection with Azure's defaults, without keys. It gets its name when it is added.
+pub(super) const fn unnamed(gateway: GatewayIx, remote: Remote) -> Connection {
+    Connection {
+        name: String::new(),
+        gateway,
+        instance: 0,
+        remote,
+        shared_key: None,
+        enable_bgp: false,
+        mode: ConnectionMode::Default,
+        policy_based: false,
+        routing_weight: 0,
+        authorization_key: None,
+        nat_rules: Vec::new(),
     }
 }
