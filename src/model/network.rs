@@ -431,7 +431,9 @@ impl Network {
         let nat_gateways = self.nat_gateways.iter().flat_map(|gateway| gateway.addresses.iter().copied());
         let gateways =
             self.virtual_network_gateways.iter().flat_map(|gateway| [gateway.public, gateway.second_public]).flatten();
-        let used: HashSet<_> = interfaces.chain(frontends).chain(nat_gateways).chain(gateways).collect();
+        let route_servers = self.route_servers.iter().filter_map(|server| server.public);
+        let used: HashSet<_> =
+            interfaces.chain(frontends).chain(nat_gateways).chain(gateways).chain(route_servers).collect();
         (0..self.public_ip_addresses.len()).map(PublicIpIx).filter(move |public| !used.contains(public))
     }
 

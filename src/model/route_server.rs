@@ -2,11 +2,11 @@
 //!
 //! One idea: a route server forwards no packets. It is in a RouteServerSubnet for its BGP sessions alone.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
-use super::{BgpSettings, Network, SubnetIx, VirtualNetworkGateway, VnetIx};
+use super::{BgpSettings, Network, PublicIpIx, SubnetIx, VirtualNetworkGateway, VnetIx};
 
 /// The AS number of every route server, and the default of gateways (ARS-01, BGP-01).
 pub const AZURE_ASN: u32 = 65515;
@@ -22,6 +22,7 @@ pub struct RouteServer {
     /// Its `RouteServerSubnet`.
     pub subnet: SubnetIx,
     pub instances: [IpAddr; 2],
+    pub public: Option<PublicIpIx>,
     /// The gateways of its virtual network and appliances learn each other's routes (ARS-06).
     pub branch_to_branch: bool,
     pub preference: RoutingPreference,
@@ -48,6 +49,14 @@ pub struct BgpConnection {
 }
 
 impl RouteServer {
+    /// The name of the subnet that it stands in.
+    pub const SUBNET: &str = "RouteServerSubnet";
+
+    /// The first two addresses of a RouteServerSubnet that Azure gives away.
+    pub fn instances_in(range: Ipv4Net) -> [IpAddr; 2] {
+        [4, 5].map(|n| Ipv4Addr::from_bits(range.network().to_bits() + n).into())
+    }
+
     /// An instance as people call it: the second by a number.
     pub fn instance_name(&self, instance: usize) -> String {
         if instance == 0 { self.name.clone() } else { format!("{}#{}", self.name, instance + 1) }

@@ -528,6 +528,8 @@ mod tests {
         let passing = |flags, at| Passing { traffic, signal: Signal::from_flags(flags), ttl: 64, at };
         let room = flows.records.reserve(nic, &terms, at(1), |_| {}).unwrap();
         room.admit(Direction::Outbound, &leg.sent, Deciders::default(), passing(0x02, at(1)), &terms);
+        let [there, back] = Leg::of_opened(leg.sent, leg.ends, leg.ports, [64, 63]);
+        assert!(!there.is_rewritten() && !back.is_rewritten() && there.is_answered_by(&back));
         let (basis, standing) = leg.basis_of_opened(&flows, at(1));
         assert_eq!((basis.begun[0], standing), (at(1), Standing::Gone), "the other end has no record");
         flows.records.follow(nic, Direction::Outbound, &leg.sent, passing(0x04, at(5)), &terms);

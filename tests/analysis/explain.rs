@@ -2,6 +2,7 @@
 //! proposes was tried.
 
 mod access;
+mod alternatives;
 mod applied;
 mod balancers;
 mod beyond;

@@ -155,3 +155,27 @@ fn a_capture_keeps_what_it_is_asked_to_keep() {
     let file = captured(&lab, &[], (None, 28), || lab.exchange(1000, b""));
     assert_eq!(file.packets[0].lengths, [COOKED + 28; 2]);
 }
+
+/// Where the client does not read, what finds no room is counted: in all, and at its interface.
+#[test]
+fn a_capture_counts_what_it_missed() {
+    /// More than a worker keeps for a capture and a socket holds.
+    const MANY: u64 = 40_000;
+    let lab = Lab::start();
+    let capture = Capture { nodes: Vec::new(), filter: String::new(), count: None, snap: 1000, cut: false };
+    let mut following = lab.follow(Topic::Capture(capture));
+    let Response::Captured(first) = next(&mut following) else { panic!("no file") };
+    for _ in 0..MANY {
+        lab.send(CLIENT, ("10.0.1.4:1000", "10.0.2.4:9"), b"denied");
+    }
+    lab.settle(MANY);
+    let (mut file, mut end, mut packets, mut missed) = (first.bytes, first.end, first.packets, first.missed);
+    for answer in rest(following) {
+        let Response::Captured(piece) = answer else { panic!("{answer:?}") };
+        file.extend(piece.bytes);
+        (end, packets, missed) = (piece.end, packets + piece.packets, piece.missed);
+    }
+    assert!(missed > 0, "{packets} packets");
+    assert_eq!(packets + missed, MANY);
+    assert_eq!(File::parse(&[file, end].concat()).statistics[0], [MANY, missed, packets]);
+}

@@ -1,6 +1,7 @@
 //! Flow logs of what happens while their directories come and go.
 
 use std::fs;
+use std::path::Path;
 
 use vnet::daemon::api::protocol::{Request, Response};
 
@@ -72,4 +73,25 @@ fn diag_08_the_end_loses_no_record() {
         }
         assert!(storage.read_dir().unwrap().next().is_some());
     }
+}
+
+/// DIAG-08: a flow that goes on has a record for each interval.
+#[test]
+fn diag_08_a_flow_that_goes_on_is_recorded_again() {
+    let lab = Lab::start();
+    let storage = lab.directory.path().join("logs");
+    fs::create_dir(&storage).unwrap();
+    lab.logger.apply(vec![storage.clone()]);
+    eventually(|| {
+        lab.exchange(1000, b"it goes on");
+        text(&storage).contains(",17,O,C,")
+    });
+}
+
+/// All that is below a directory.
+fn text(place: &Path) -> String {
+    let below = |entry: fs::DirEntry| {
+        if entry.path().is_dir() { text(&entry.path()) } else { fs::read_to_string(entry.path()).unwrap_or_default() }
+    };
+    place.read_dir().into_iter().flatten().flatten().map(below).collect()
 }

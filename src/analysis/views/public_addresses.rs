@@ -57,7 +57,9 @@ fn users(network: &Network, public: PublicIpIx) -> Vec<String> {
     let gateways = network.virtual_network_gateways.iter();
     let gateways = gateways.filter(|gateway| [gateway.public, gateway.second_public].contains(&Some(public)));
     let gateways = gateways.map(|gateway| format!("gateway {}", gateway.name));
-    nics.chain(balancers).chain(nat).chain(gateways).collect()
+    let servers = network.route_servers.iter().filter(|server| server.public == Some(public));
+    let servers = servers.map(|server| format!("route server {}", server.name));
+    nics.chain(balancers).chain(nat).chain(gateways).chain(servers).collect()
 }
 
 /// A NAT gateway uses a whole prefix; otherwise the addresses in it are listed one by one.

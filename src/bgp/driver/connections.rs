@@ -255,3 +255,34 @@ fn token((PeerId(id), side): (PeerId, Side)) -> u64 {
 fn key(token: u64) -> (PeerId, Side) {
     (PeerId((token >> 1) as u32), if token & 1 == 1 { Side::Remote } else { Side::Local })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    /// The far end of a peer that is no longer configured need not wait for its hold timer.
+    #[test]
+    fn connections_of_removed_peers_are_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let far = || {
+            let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            (near, listener.accept().unwrap().0)
+        };
+        let (mut connections, poller) = (Connections::new(), Poller::new().unwrap());
+        let [(near, mut gone), (other, stays)] = [far(), far()];
+        for (id, near) in [(1, near), (2, other)] {
+            connections.open.insert((PeerId(id), Side::Remote), Connection::Open(near));
+        }
+        let address = IpAddr::from([127, 0, 0, 1]);
+        let neighbour = Neighbour { local: address, remote: address, device: None, password: None };
+        connections.listeners.insert(neighbour.place(), listener.try_clone().unwrap());
+        connections.set(BTreeMap::from([(PeerId(2), neighbour)]), &poller).unwrap();
+        gone.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        assert_eq!(gone.read(&mut [0]).unwrap(), 0, "closed");
+        stays.set_nonblocking(true).unwrap();
+        assert_eq!((&stays).read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert!(!connections.is_empty());
+    }
+}

@@ -1,7 +1,7 @@
 //! Route servers: their subnets and their BGP peers (ARS-01, LIM-24).
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -15,7 +15,7 @@ use super::names::{Names, or_unnamed, within};
 use super::public_address::Public;
 use super::{Scope, bgp};
 
-const SUBNET: &str = "RouteServerSubnet";
+const SUBNET: &str = RouteServer::SUBNET;
 /// LIM-24.
 const PEERS_MAX: usize = 8;
 
@@ -68,9 +68,7 @@ fn route_server(
             .expected(AZURE_ASN.to_string());
     }
     let (subnet, address) = place(written, vnets, scope, report)?;
-    if let Some(address) = address {
-        public.find_named(address, &format!("route server `{name}`"), report);
-    }
+    let public = address.and_then(|address| public.find_named(address, &format!("route server `{name}`"), report));
     let range = vnets[subnet.vnet.0].subnets[subnet.subnet].prefixes.iter().find_map(|prefix| match prefix {
         IpNet::V4(range) => Some(*range),
         IpNet::V6(_) => None,
@@ -78,16 +76,12 @@ fn route_server(
     Some(RouteServer {
         name,
         subnet,
-        instances: instances(range),
+        instances: RouteServer::instances_in(range),
+        public,
         branch_to_branch: written.branch_to_branch,
         preference: written.preference,
         connections: connections(written, range, report),
     })
-}
-
-/// The first two addresses that Azure gives away.
-fn instances(range: Ipv4Net) -> [IpAddr; 2] {
-    [4, 5].map(|n| Ipv4Addr::from_bits(range.network().to_bits() + n).into())
 }
 
 /// Its RouteServerSubnet, in the short form or in ARM's, and the reference to its public address.

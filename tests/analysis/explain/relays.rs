@@ -1,5 +1,6 @@
 //! Routes that several gateways pass on: the session or tunnel on the way that is down is named, and the fix was tried.
 
+use super::applied::File;
 use super::sessions::{mended, one};
 use super::*;
 
@@ -101,4 +102,51 @@ fn ars_06_routes_between_branches() {
         let fix = mended(&absent, ask, "the provider has not provisioned the circuit (ER-18)");
         assert_eq!(fix, one("expressRouteCircuits[0].serviceProviderProvisioningState", "Provisioned"));
     }
+}
+
+/// ARS-06: without a route server nothing passes from a circuit to a tunnel.
+#[test]
+fn ars_06_a_route_server_is_added_between_branches() {
+    let server = "routeServers:\n  - {name: rs, virtualNetwork: hub, publicIPAddress: rs-ip, allowBranchToBranchTraffic: true, hubRoutingPreference: VpnGateway}\n";
+    let without = with(BRANCHES, server, "");
+    let says = "no route server passes on the routes of gateways er and vpn of VNet hub (ARS-06)";
+    let both = [("192.168.1.10", "192.168.2.10"), ("192.168.2.10", "192.168.1.10")];
+    let added = "{name: hub-rs, virtualNetwork: hub, publicIPAddress: rs-ip, allowBranchToBranchTraffic: true}";
+    let nameless = with(&without, "{name: rs-ip, sku: Standard}, ", "");
+    // The subnet is missing, or the tunnel's gateway is another system: this is said, and nothing is changed.
+    let placeless = with(&without, "      - {name: RouteServerSubnet, addressPrefix: 10.0.1.0/27}\n", "");
+    let foreign = with(&without, "    enableBgp: true\n", "    enableBgp: true\n    bgpSettings: {asn: 65001}\n");
+    for ask in both {
+        assert_eq!(mended(&without, ask, says), one("routeServers[0]", added));
+        let fix = mended(&nameless, ask, says);
+        assert_eq!(fix, one("routeServers[0]", &added.replace(", publicIPAddress: rs-ip", "")));
+        for yaml in [&placeless, &foreign] {
+            let answer = ask_of(yaml, ask);
+            let (cause, fix) = (answer.cause.unwrap(), answer.fix.unwrap());
+            assert!(cause.contains(says), "{cause}");
+            assert!(
+                fix.text.ends_with("it needs a RouteServerSubnet, and gateways of AS 65515 (ARS-01)"),
+                "{}",
+                fix.text
+            );
+            assert_eq!((fix.checked, fix.changes.len()), (false, 0));
+        }
+    }
+    // Its address is taken where it is there (PIP-01): the network of another has the second one.
+    let second = with(
+        &with(
+            BRANCHES,
+            "routeServers:\n",
+            "routeServers:\n  - {name: far, virtualNetwork: far, publicIPAddress: far-ip}\n",
+        ),
+        "virtualNetworks:\n",
+        "virtualNetworks:\n  - {name: far, location: x, addressSpace: [10.9.0.0/16], subnets: [{name: RouteServerSubnet, addressPrefix: 10.9.0.0/27}]}\n",
+    );
+    let second = with(&second, "publicIPAddresses: [", "publicIPAddresses: [{name: far-ip, sku: Standard}, ");
+    let own = "  - {name: rs, virtualNetwork: hub, publicIPAddress: rs-ip, allowBranchToBranchTraffic: true, hubRoutingPreference: VpnGateway}\n";
+    assert_eq!(mended(&with(&second, own, ""), both[0], says), one("routeServers[1]", added));
+}
+
+fn ask_of(yaml: &str, (source, destination): (&str, &str)) -> Explanation {
+    File::parse(yaml.split("\ntests:").next().unwrap()).ask(source, destination)
 }

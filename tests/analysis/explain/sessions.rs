@@ -154,6 +154,20 @@ fn er_18_a_circuit_is_provisioned_and_its_peering_enabled() {
     }
 }
 
+/// ER-18: what a private peering would have is not in the file: this is said in words.
+#[test]
+fn er_18_a_circuit_without_a_private_peering() {
+    let start = CIRCUITS.find("    peerings:\n").unwrap();
+    let end = start + CIRCUITS[start..].find("vlanId: 100").unwrap();
+    let end = end + CIRCUITS[end..].find('\n').unwrap() + 1;
+    let without = with(CIRCUITS, &CIRCUITS[start..end], "");
+    let answer = File::parse(without.split("\ntests:").next().unwrap()).ask("app", "dc:443");
+    let fix = answer.fix.unwrap();
+    assert!(answer.cause.unwrap().ends_with("the circuit has no AzurePrivatePeering (ER-18)"));
+    assert_eq!((fix.checked, fix.changes.len()), (false, 0));
+    assert!(fix.text.starts_with("give circuit er-london an AzurePrivatePeering"), "{}", fix.text);
+}
+
 /// ER-10: a missing connection is added, with a key where the circuit asks for one; a wrong key gives way to one that
 /// nothing uses.
 #[test]

@@ -4,7 +4,7 @@ use super::applied::File;
 use super::*;
 
 /// Asks, makes the only change that is proposed and asks again: its text, and the changed paths with their values.
-fn mended(yaml: &str, (source, destination): (&str, &str)) -> (String, Vec<(String, String)>) {
+pub(super) fn mended(yaml: &str, (source, destination): (&str, &str)) -> (String, Vec<(String, String)>) {
     let file = File::parse(yaml);
     let answer = file.ask(source, destination);
     assert_eq!((answer.verdict, answer.further.len()), (Verdict::Blocked, 0), "{:?}", answer.further);
@@ -129,6 +129,12 @@ fn udr_16_a_route_to_a_site_follows_the_other_routes_of_its_table() {
         through("files", "10.10.1.0/24")
     );
     let yaml = format!("emulation: {{forwarded: tag-only}}\n{}", with(&yaml, "virtualMachines:", &tables));
-    let (text, _) = mended(yaml.split("\ntests:").next().unwrap(), ("app", "dc:443"));
+    let yaml = yaml.split("\ntests:").next().unwrap();
+    let (text, _) = mended(yaml, ("app", "dc:443"));
+    assert_eq!(text, "point route dc at fw/eth0 (10.10.2.4), the answer's way");
+    // The answer's routes do not name the appliance: it translates, and the answer comes back to it.
+    let yaml = with(yaml, &through("app", "10.20.0.0/16"), "");
+    let yaml = with(&yaml, "{name: fw, networkInterfaces", "{name: fw, guest: {masquerade: all}, networkInterfaces");
+    let (text, _) = mended(&yaml, ("app", "dc:443"));
     assert_eq!(text, "point route dc at fw/eth0 (10.10.2.4), as other routes of the table do");
 }

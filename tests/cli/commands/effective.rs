@@ -241,14 +241,15 @@ fn pip_01_public_addresses_are_listed_with_their_users() {
         &file,
         "name: l
 publicIPAddresses: [{name: a, ipAddress: 203.0.113.1}, {name: b, ipAddress: 203.0.113.2}, {name: c, ipAddress: 203.0.113.3},
-  {name: d, ipAddress: 203.0.113.4}, {name: e, ipAddress: 203.0.113.5}]
+  {name: d, ipAddress: 203.0.113.4}, {name: e, ipAddress: 203.0.113.5}, {name: r, ipAddress: 203.0.113.6}]
 publicIPPrefixes: [{name: p, ipPrefix: 203.0.113.64/29}]
 natGateways: [{name: out, publicIpAddresses: [b], publicIpPrefixes: [p]}]
 loadBalancers: [{name: lb, frontendIPConfigurations: [{name: one, publicIPAddress: c}]}]
 virtualNetworkGateways:
   - {name: gw, gatewayType: Vpn, sku: {name: VpnGw1}, ipConfigurations: [{subnet: v/GatewaySubnet, publicIPAddress: d}]}
 virtualNetworks: [{name: v, location: x, addressSpace: [10.1.0.0/16], subnets: [{name: s, addressPrefix: 10.1.1.0/24},
-  {name: GatewaySubnet, addressPrefix: 10.1.2.0/24}]}]
+  {name: GatewaySubnet, addressPrefix: 10.1.2.0/24}, {name: RouteServerSubnet, addressPrefix: 10.1.3.0/24}]}]
+routeServers: [{name: rs, virtualNetwork: v, publicIPAddress: r}]
 virtualMachines: [{name: m, networkInterfaces: [{subnet: v/s, publicIPAddress: a}]}]
 ",
     )
@@ -271,6 +272,7 @@ virtualMachines: [{name: m, networkInterfaces: [{subnet: v/s, publicIPAddress: a
         ("c", "203.0.113.3", vec!["load balancer lb, frontend one"]),
         ("d", "203.0.113.4", vec!["gateway gw"]),
         ("e", "203.0.113.5", vec![]),
+        ("r", "203.0.113.6", vec!["route server rs"]),
         ("p", "203.0.113.64/29", vec!["NAT gateway out"]),
     ];
     let expected = expected.map(|(name, address, users)| {

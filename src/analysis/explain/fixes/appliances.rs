@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use crate::analysis::query::names::{holds, subnet_name};
 use crate::analysis::walk::Leg;
-use crate::compile::Sender;
+use crate::compile::{Sender, connected};
 use crate::dataplane::NicId;
 use crate::model::{RouteTable, is_routable};
 
@@ -102,7 +102,19 @@ impl Case<'_> {
             };
         }
         let cause = format!("loop through {}: {object} closes it", circle.join(", "));
-        self.prose(cause, format!("take the route for {} that closes the loop out of subnet {subnet}", self.walk.dst))
+        // Who is in a network that is peered with the destination's needs no route to another appliance.
+        let direct = self.walk.legs[from..].iter().filter(|leg| self.is_next_to_destination(leg));
+        let without = direct.flat_map(|leg| self.without_loop(leg, cause.clone()).fixes);
+        let mut fixes: Vec<_> = without.filter(|fix| !fix.changes.is_empty()).collect();
+        let text = format!("take the route for {} that closes the loop out of subnet {subnet}", self.walk.dst);
+        let prose = self.prose(cause, text);
+        fixes.extend(prose.fixes);
+        Diagnosis { fixes, ..prose }
+    }
+
+    fn is_next_to_destination(&self, leg: &Leg) -> bool {
+        let (Some(own), Some(home)) = (self.names.home(leg.from), self.home(self.walk.dst)) else { return false };
+        own.vnet == home || connected(self.names.network, own.vnet).any(|link| link.remote == home)
     }
 
     /// Takes away the route that leads an appliance's packets back to it. Where other machines use it, in the subnet or
@@ -139,6 +151,20 @@ impl Case<'_> {
         Diagnosis::with_fix(cause, text, edit)
     }
 
+    /// A route keeps a packet in its virtual network, and the destination is in another.
+    fn in_another_network(&self, leg: &Leg, owner: NicId) -> Diagnosis {
+        let (dst, owner) = (self.walk.dst, self.names.nic(owner));
+        let Some(((fib, route, hop), at)) = leg.route().zip(self.user_route(leg)) else {
+            return Diagnosis::without_fix(format!(
+                "the route leads to a VNet where no machine has {dst}: {owner} has it"
+            ));
+        };
+        let object = self.names.route(leg.router(), fib, route, hop);
+        let vnet = self.vnet_name(self.names.vnet(leg.router()));
+        let cause = format!("{object} keeps {dst} in VNet {vnet}, where no machine has it: {owner} has it");
+        self.kept_inside(leg, cause, at)
+    }
+
     /// A virtual network with a public range: only Azure's own networks reach it.
     fn public_range(&self) -> Option<Diagnosis> {
         let (network, dst) = (self.names.network, self.walk.dst);
@@ -170,9 +196,7 @@ impl Case<'_> {
                 )
             }
             (None, None) => format!("no machine in this network has the address {dst}"),
-            (Some(nic), _) => {
-                format!("the route leads to a VNet where no machine has {dst}: {} has it", self.names.nic(nic))
-            }
+            (Some(nic), _) => return self.in_another_network(self.walk.last(), nic),
         })
     }
 }

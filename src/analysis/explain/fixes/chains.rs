@@ -118,10 +118,10 @@ impl Case<'_> {
     }
 
     fn route_through(&self, leg: &Leg, cause: String, home: VnetIx, hop: &Forwarder, to: &str) -> Diagnosis {
-        if let Some(diagnosis) = self.wrong_range(leg, home, hop) {
+        let (network, prefix) = (self.names.network, self.range_of(home));
+        if let Some(diagnosis) = self.wrong_range(leg, home, hop).or_else(|| self.mistyped(leg, hop)) {
             return diagnosis;
         }
-        let (network, prefix) = (self.names.network, self.range_of(home));
         let subnet = self.names.subnet(leg.router());
         let mut edit = self.edit();
         edit.route(subnet, &format!("to-{}", self.vnet_name(home)), prefix, &hop.next_hop);

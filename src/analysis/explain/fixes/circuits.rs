@@ -34,7 +34,12 @@ impl Case<'_> {
                 edit.enable_peering(circuit)?;
                 format!("enable the AzurePrivatePeering of circuit {name}")
             }
-            CircuitFault::NoPeering | CircuitFault::TooManyPrefixes => return None,
+            CircuitFault::NoPeering => {
+                format!(
+                    "give circuit {name} an AzurePrivatePeering, with your peerASN, two ranges of /30 and a vlanId (ER-01)"
+                )
+            }
+            CircuitFault::TooManyPrefixes => return None,
         };
         Some((text, edit))
     }
@@ -119,8 +124,8 @@ impl Case<'_> {
         if let Some(diagnosis) = self.not_reached(circuit, who, customer) {
             return Some(diagnosis);
         }
-        let Fault { says, fix } =
-            self.unrelayed(&[Router::Circuit(circuit)], &Router::of_customer(network, customer))?;
+        let (near, far) = ([Router::Circuit(circuit)], Router::of_customer(network, customer));
+        let Fault { says, fix } = self.unrelayed(&near, &far).or_else(|| self.without_route_server(&near, &far))?;
         let there = network.name_of_customer(customer);
         Some(Diagnosis::of(format!("{who} has no route to {dst} at {there}: {says}"), fix))
     }

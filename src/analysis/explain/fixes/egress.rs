@@ -165,6 +165,6 @@ impl Case<'_> {
     pub(super) fn commands(&self, cause: String, text: String, commands: Vec<String>) -> Diagnosis {
         let network = self.names.network.clone();
         let fix = ProposedFix { text, changes: Vec::new(), commands, is_meant: false, probed: Vec::new(), network };
-        Diagnosis { cause, fixes: vec![fix] }
+        Diagnosis { cause, fixes: vec![fix], alternatives: Vec::new() }
     }
 }

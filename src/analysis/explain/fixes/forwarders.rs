@@ -233,6 +233,13 @@ impl Case<'_> {
     fn led(&self, from: NicId, to: IpAddr) -> Vec<Hop> {
         let (network, compiled) = (self.names.network, self.names.compiled);
         let (mut at, mut way) = (from, Vec::new());
+        if let Sender::Tunnel(over) = compiled.sender(from)
+            && let gateway = network.connection(over).gateway
+            && let Some(nic) = compiled.ids().nic(Sender::Gateway(gateway))
+        {
+            way.push(Hop::Gateway(gateway));
+            at = nic;
+        }
         while way.len() < MAX_HOPS && self.names.home(at).is_some() {
             let fib = compiled.snapshot.nic(at).fib;
             let Some(route) = compiled.snapshot.fib(fib).lpm.lookup(to) else { break };

@@ -4,6 +4,7 @@
 //! without a machine may all mean one missing peering link. The topology is checked before the rule or the route is
 //! blamed.
 
+mod alternatives;
 mod answers;
 mod appliances;
 mod balancers;
@@ -44,6 +45,8 @@ pub(in crate::analysis) struct Diagnosis {
     pub(in crate::analysis) cause: String,
     /// All are tried, and the best is named; of equal ones the first.
     pub(in crate::analysis) fixes: Vec<ProposedFix>,
+    /// Tried only where each of those does harm.
+    pub(in crate::analysis) alternatives: Vec<ProposedFix>,
 }
 
 /// A changed network. Without changes, the fix is described in words only.
@@ -82,10 +85,11 @@ impl Case<'_> {
             Outcome::WrongSource { asked, .. } => self.elsewhere(&asked),
             Outcome::Dropped(reason) => self.overridden_route().unwrap_or_else(|| self.dropped(leg, reason)),
         };
-        match self.request {
-            Some(_) => Diagnosis { cause: format!("on the way back: {}", diagnosis.cause), ..diagnosis },
-            None => diagnosis,
-        }
+        let cause = match self.request {
+            Some(_) => format!("on the way back: {}", diagnosis.cause),
+            None => diagnosis.cause,
+        };
+        Diagnosis { cause, alternatives: self.alternatives(leg), ..diagnosis }
     }
 
     fn dropped(&self, leg: &Leg, reason: DropReason) -> Diagnosis {
@@ -169,9 +173,22 @@ impl Case<'_> {
     }
 }
 
+impl ProposedFix {
+    fn of(text: String, edit: Edit) -> Self {
+        Self {
+            text,
+            changes: edit.changes,
+            commands: Vec::new(),
+            is_meant: false,
+            probed: Vec::new(),
+            network: edit.network,
+        }
+    }
+}
+
 impl Diagnosis {
     fn without_fix(cause: String) -> Self {
-        Self { cause, fixes: Vec::new() }
+        Self { cause, fixes: Vec::new(), alternatives: Vec::new() }
     }
 
     /// With the edit that mends it and the text of that, where there is one.
@@ -183,17 +200,7 @@ impl Diagnosis {
     }
 
     fn with_fix(cause: String, text: String, edit: Edit) -> Self {
-        Self {
-            cause,
-            fixes: vec![ProposedFix {
-                text,
-                changes: edit.changes,
-                commands: Vec::new(),
-                is_meant: false,
-                probed: Vec::new(),
-                network: edit.network,
-            }],
-        }
+        Self { cause, fixes: vec![ProposedFix::of(text, edit)], alternatives: Vec::new() }
     }
 
     /// Its fixes are what the rest of the file shows to be meant.

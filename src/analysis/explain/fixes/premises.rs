@@ -187,6 +187,9 @@ impl Case<'_> {
             }
             let cause = format!("{uses}, which has no way to {there}; gateway {name} of VNet {hub_name} has one");
             let may_connect = in_use.iter().any(|one| network.gateway(*one).kind == GatewayKind::Vpn);
+            if let Some(Fault { says, fix }) = self.without_route_server(&near, far) {
+                return Diagnosis::of(format!("{cause}: {says}"), fix);
+            }
             return match far.first() {
                 Some(Router::Site(site)) if may_connect && !self.are_joined(&near, far) => {
                     self.connected_to(cause, &in_use, *site)
@@ -288,7 +291,8 @@ impl Case<'_> {
         };
         let there = &network.site(far).name;
         let [near, ends] = [from, far].map(|site| Router::of_customer(network, Customer::Site(site)));
-        if let Some(Fault { says, fix: fix @ Some(_) }) = self.unrelayed(&near, &ends) {
+        let unrelayed = self.unrelayed(&near, &ends).filter(|fault| fault.fix.is_some());
+        if let Some(Fault { says, fix }) = unrelayed.or_else(|| self.without_route_server(&near, &ends)) {
             return Diagnosis::of(format!("{name} has no route to {dst} at {there}: {says}"), fix);
         }
         Diagnosis::without_fix(match silent(from).or_else(|| silent(far)) {

@@ -6,9 +6,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::analysis::change::Edit;
+use ipnet::IpNet;
+
+use crate::analysis::change::{Edit, unused};
 use crate::model::{
-    AZURE_ASN, CircuitIx, ConnectionIx, Customer, GatewayIx, GatewayKind, Network, Remote, RouteServerIx, SiteIx,
+    AZURE_ASN, CircuitIx, ConnectionIx, Customer, GatewayIx, GatewayKind, Network, Remote, RouteServer, RouteServerIx,
+    RoutingPreference, SiteIx, SubnetIx, VnetIx,
 };
 
 use super::Case;
@@ -142,6 +145,34 @@ impl Case<'_> {
         (!server.branch_to_branch).then_some(Fault { says, fix })
     }
 
+    /// A VPN gateway and an ExpressRoute gateway of one virtual network are on the way, and no route server exchanges their
+    /// routes (ARS-06).
+    pub(super) fn without_route_server(&self, near: &[Router], far: &[Router]) -> Option<Fault> {
+        let network = self.names.network;
+        let is_joined = |ends: &[Router], at: &GatewayIx| self.are_joined(ends, &[Router::Gateway(*at)]);
+        let served: Vec<_> = network.route_servers.iter().map(|server| server.subnet.vnet).collect();
+        let vnets = (0..network.virtual_networks.len()).map(VnetIx).filter(|vnet| !served.contains(vnet));
+        let (vnet, [one, other]) = vnets.into_iter().find_map(|vnet| {
+            let beside: Vec<_> = network.gateways_of(vnet).collect();
+            let [one, other] = beside[..] else { return None };
+            let leads = |from, to| is_joined(near, from) && is_joined(far, to);
+            (leads(&one, &other) || leads(&other, &one)).then_some((vnet, [one, other]))
+        })?;
+        let [a, b] = [one, other].map(|at| &network.gateway(at).name);
+        let name = self.vnet_name(vnet);
+        let says = format!("no route server passes on the routes of gateways {a} and {b} of VNet {name} (ARS-06)");
+        let mut edit = self.edit();
+        let is_one_system =
+            [one, other].iter().all(|at| network.gateway(*at).bgp.is_none_or(|bgp| bgp.asn == AZURE_ASN));
+        let added = is_one_system.then(|| edit.add_route_server(vnet)).flatten();
+        let needs =
+            if added.is_some() { "" } else { ": it needs a RouteServerSubnet, and gateways of AS 65515 (ARS-01)" };
+        Some(Fault {
+            says,
+            fix: Some((format!("add a route server with allowBranchToBranchTraffic to VNet {name}{needs}"), edit)),
+        })
+    }
+
     /// Two routers on a way have one AS number: a route that has passed one is refused by the other (BGP-13).
     fn refused_as_loop(&self, way: &[Router]) -> Option<Fault> {
         let network = self.names.network;
@@ -202,6 +233,35 @@ impl Edit {
     fn exchange_branches(&mut self, at: RouteServerIx) {
         self.network.route_servers[at.0].branch_to_branch = true;
         self.change(format!("routeServers[{}].allowBranchToBranchTraffic", at.0), Some("true".to_owned()));
+    }
+
+    /// None where the virtual network has no subnet for it.
+    fn add_route_server(&mut self, vnet: VnetIx) -> Option<()> {
+        let network = &mut self.network;
+        let place = network.vnet(vnet).subnets.iter().position(|subnet| subnet.name == RouteServer::SUBNET)?;
+        let subnet = SubnetIx { vnet, subnet: place };
+        let range = network.subnet(subnet).prefixes.iter().find_map(|prefix| match prefix {
+            IpNet::V4(range) => Some(*range),
+            IpNet::V6(_) => None,
+        })?;
+        let public = network.unused_public_ips().find(|ix| network.public_ip(*ix).address.is_ipv4());
+        let vnet_name = network.vnet(vnet).name.clone();
+        let name = unused(&format!("{vnet_name}-rs"), || network.route_servers.iter().map(|one| one.name.as_str()));
+        let address = public.map(|ix| format!(", publicIPAddress: {}", network.public_ip(ix).name)).unwrap_or_default();
+        let written =
+            format!("{{name: {name}, virtualNetwork: {vnet_name}{address}, allowBranchToBranchTraffic: true}}");
+        let path = format!("routeServers[{}]", network.route_servers.len());
+        network.route_servers.push(RouteServer {
+            name,
+            subnet,
+            instances: RouteServer::instances_in(range),
+            public,
+            branch_to_branch: true,
+            preference: RoutingPreference::default(),
+            connections: Vec::new(),
+        });
+        self.change(path, Some(written));
+        Some(())
     }
 
     /// Also where local network gateways describe the site (VPN-11).

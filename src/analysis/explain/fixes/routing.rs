@@ -98,6 +98,15 @@ impl Case<'_> {
         Diagnosis::with_fix(cause, format!("{text}{lent}"), edit)
     }
 
+    /// A route to VnetLocal gives way to others, or leads where the other direction passes.
+    pub(super) fn kept_inside(&self, leg: &Leg, cause: String, (table, at): (RouteTableIx, usize)) -> Diagnosis {
+        let Some(prefix) = self.names.network.route_tables[table.0].routes[at].prefix() else {
+            return Diagnosis::without_fix(cause);
+        };
+        let led = self.led_elsewhere(leg, cause.clone(), (table, at), prefix);
+        self.taken_away(leg, cause, (table, at), prefix).or(led)
+    }
+
     /// No next hop is known that was meant: the route gives way to others.
     fn taken_away(&self, leg: &Leg, cause: String, (table, at): (RouteTableIx, usize), prefix: IpNet) -> Diagnosis {
         let dst = self.walk.dst;

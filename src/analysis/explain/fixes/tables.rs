@@ -5,6 +5,7 @@
 //! not become a router.
 
 use std::iter;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -13,7 +14,7 @@ use crate::analysis::query::names::{holds, subnet_name};
 use crate::analysis::walk::Leg;
 use crate::compile::connected;
 use crate::dataplane::NicId;
-use crate::model::{Route, RouteNextHop, RouteTableIx, SubnetIx, VnetIx};
+use crate::model::{Network, PrivateCloud, Route, RouteNextHop, RouteTable, RouteTableIx, SubnetIx, VnetIx};
 
 use super::forwarders::Forwarder;
 use super::{Case, Diagnosis};
@@ -100,6 +101,28 @@ impl Case<'_> {
         Some(Diagnosis::with_fix(cause, format!("set addressPrefix of route {} to {range}", route.name), edit))
     }
 
+    /// A route to this next hop is for a range that nothing in the file has. It would lead to the destination if one part
+    /// of its address were another.
+    pub(super) fn mistyped(&self, leg: &Leg, hop: &Forwarder) -> Option<Diagnosis> {
+        let (network, dst) = (self.names.network, self.walk.dst);
+        let table = network.subnet(self.names.home(leg.router())?).route_table?;
+        let RouteTable { name, routes, .. } = &*network.route_tables[table.0];
+        let meant = |route: &Route| {
+            let prefix =
+                route.prefix().filter(|prefix| route.next_hop == hop.next_hop && !is_known(network, *prefix))?;
+            let meant = IpNet::new(dst, prefix.prefix_len()).ok()?.trunc();
+            differ_in_one_part(prefix, meant).then_some((prefix, meant))
+        };
+        let (at, (prefix, range)) = routes.iter().enumerate().find_map(|(at, route)| Some((at, meant(route)?)))?;
+        let route = &routes[at].name;
+        let cause = format!(
+            "route table {name}, route {route} leads {prefix} to {hop}: nothing in this network has that range, and {dst} is outside"
+        );
+        let mut edit = self.edit();
+        edit.widen(table, at, range);
+        Some(Diagnosis::with_fix(cause, format!("set addressPrefix of route {route} to {range}"), edit))
+    }
+
     /// A table with routes that lead there through this next hop. It is the only one that no subnet has, else the only one
     /// that subnets like this have. The subnet has no table, or one that other kinds of subnets have too.
     pub(super) fn table_meant(&self, leg: &Leg, hop: &Forwarder) -> Option<(String, Edit)> {
@@ -153,4 +176,26 @@ impl Case<'_> {
         let has_hop = |subnet: SubnetIx| hop.address().is_some_and(|hop| holds(network.vnet(subnet.vnet), hop));
         is_plain(one) && is_plain(other) && has_hop(one) == has_hop(other)
     }
+}
+
+/// Whether one octet of several differs, or one group of an IPv6 address.
+fn differ_in_one_part(one: IpNet, other: IpNet) -> bool {
+    let differing =
+        |a: &[u8], b: &[u8], size: usize| a.chunks(size).zip(b.chunks(size)).filter(|(a, b)| a != b).count();
+    let (differing, bits) = match (one.addr(), other.addr()) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (differing(&a.octets(), &b.octets(), 1), 8),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (differing(&a.octets(), &b.octets(), 2), 16),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
+    };
+    differing == 1 && one.prefix_len() > bits
+}
+
+/// Whether a virtual network, a local network gateway, a site or a private cloud has part of a range.
+fn is_known(network: &Network, range: IpNet) -> bool {
+    let vnets = network.virtual_networks.iter().flat_map(|vnet| &vnet.address_space);
+    let locals = network.local_network_gateways.iter().flat_map(|local| &local.address_space);
+    let sites = network.sites.iter().flat_map(|site| &site.address_space);
+    let clouds = network.private_clouds.iter().flat_map(PrivateCloud::ranges).map(|segment| IpNet::V4(segment.prefix));
+    let all = vnets.chain(locals).chain(sites).copied().chain(clouds);
+    all.into_iter().any(|known| known.contains(&range) || range.contains(&known))
 }
