@@ -104,7 +104,7 @@ impl<'a> Trials<'a> {
         let mut changing = tried.iter().filter(|trial| !trial.fix.changes.is_empty()).peekable();
         if changing.peek().is_some() && changing.all(|trial| trial.effects.harm.is_some()) {
             let others = diagnosis.alternatives.into_iter().map(|fix| self.attempt(&cause, fix));
-            tried.extend(others.filter(Trial::arrives));
+            tried.extend(others.filter(|trial| trial.removes));
         }
         let Some(best) = tried.into_iter().min_by_key(Trial::rank) else {
             return (Obstacle { cause, fix: None }, None);
@@ -176,15 +176,11 @@ impl<'a> Trials<'a> {
 }
 
 impl Trial {
-    fn arrives(&self) -> bool {
-        self.removes && self.after.is_none()
-    }
-
     /// The least is the best. What the file shows to be meant may open more than another change. Openings are compared
     /// only between changes after which the packet arrives: one that leaves more to do opens less for now.
     fn rank(&self) -> (bool, bool, bool, bool, usize, bool, usize) {
         let Effects { harm, opened, skewed } = &self.effects;
-        let arrives = self.arrives();
+        let arrives = self.removes && self.after.is_none();
         let (skewed, opened) = if arrives { (*skewed, *opened) } else { (0, 0) };
         (harm.is_some(), !self.removes, !arrives, !self.delivers, skewed, !self.fix.is_meant, opened)
     }

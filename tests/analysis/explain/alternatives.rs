@@ -125,11 +125,14 @@ fn udr_26_a_mistyped_range_is_put_right() {
 /// UDR-26: also a route between virtual networks, where no other fix is harmful.
 #[test]
 fn udr_26_a_mistyped_range_of_a_network_is_put_right() {
-    let yaml = with(HUB, "{name: s2, addressPrefix: 10.2.0.0/16", "{name: s2, addressPrefix: 10.12.0.0/16");
-    let yaml = with(&yaml, "      - {name: inet, addressPrefix: 0.0.0.0/0, nextHopType: None}\n", "");
+    let hub = with(HUB, "      - {name: inet, addressPrefix: 0.0.0.0/0, nextHopType: None}\n", "");
+    let yaml = with(&hub, "{name: s2, addressPrefix: 10.2.0.0/16", "{name: s2, addressPrefix: 10.12.0.0/16");
     let (text, changes) = mended(&yaml, ("app", "db"));
     assert_eq!(text, "set addressPrefix of route s2 to 10.2.0.0/16");
     assert_eq!(changes, one("routeTables[0].routes[1].addressPrefix", "10.2.0.0/16"));
+    // An address has several parts, or nothing of it is right (near miss).
+    let short = with(&hub, "{name: s2, addressPrefix: 10.2.0.0/16", "{name: s2, addressPrefix: 11.0.0.0/8");
+    assert_eq!(mended(&short, ("app", "db")).0, "route 10.2.0.0/16 from subnet s1/app to fw/eth0 (10.0.1.4)");
 }
 
 /// UDR-16: a route to VnetLocal for what is in another network.
@@ -252,4 +255,18 @@ fn ch_03_a_route_for_the_subnet_alone_where_a_wider_one_skews() {
     assert_eq!(text, "route 10.1.2.0/24 from subnet spoke2/db to gateway hub-gw of VNet hub, the request's way");
     let route = "{name: to-spoke1, addressPrefix: 10.1.2.0/24, nextHopType: VirtualNetworkGateway}";
     assert_eq!(changes, one("routeTables[2].routes[1]", route));
+    // A rule behind it is another obstacle.
+    let denied = with(&missing, "addressPrefix: 10.1.2.0/24", "addressPrefix: 10.1.2.0/24, networkSecurityGroup: no")
+        + "networkSecurityGroups:\n  - name: no\n    securityRules: [{name: no, priority: 100, direction: Inbound, access: Deny, \
+           protocol: Tcp, sourceAddressPrefix: '*', sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '443'}]\n";
+    let answer = File::parse(&denied).ask("db", "jobs:443");
+    let fix = answer.fix.unwrap();
+    assert_eq!((fix.checked, changes_of(&fix)), (true, one("routeTables[2].routes[1]", route)));
+    let further: Vec<_> =
+        answer.further.iter().filter_map(|obstacle| obstacle.fix.as_ref()).map(|fix| fix.checked).collect();
+    assert_eq!(further, [true]);
+}
+
+fn changes_of(fix: &Fix) -> Vec<(String, String)> {
+    changes(fix).into_iter().map(|(path, value)| (path.to_owned(), value.to_owned())).collect()
 }

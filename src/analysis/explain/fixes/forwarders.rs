@@ -233,12 +233,10 @@ impl Case<'_> {
     fn led(&self, from: NicId, to: IpAddr) -> Vec<Hop> {
         let (network, compiled) = (self.names.network, self.names.compiled);
         let (mut at, mut way) = (from, Vec::new());
-        if let Sender::Tunnel(over) = compiled.sender(from)
-            && let gateway = network.connection(over).gateway
-            && let Some(nic) = compiled.ids().nic(Sender::Gateway(gateway))
-        {
-            way.push(Hop::Gateway(gateway));
-            at = nic;
+        // What a site sends goes by the routes of its gateway.
+        if let Sender::Tunnel(over) = compiled.sender(from) {
+            let gateway = Sender::Gateway(network.connection(over).gateway);
+            at = compiled.ids().nic(gateway).unwrap_or(from);
         }
         while way.len() < MAX_HOPS && self.names.home(at).is_some() {
             let fib = compiled.snapshot.nic(at).fib;
