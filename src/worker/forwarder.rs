@@ -201,6 +201,9 @@ impl<D: Device> Forwarder<D> {
             if let Some(handover) = &mut self.handover {
                 handover.begin(mark);
             }
+            // What the kernel carried has the kernel's times. This came after all of it, and perhaps after `now`: the system
+            // may stop a thread at any moment.
+            let now = if ended || renews { Timestamp(monotonic_nanos()) } else { now };
             let frame = &mut self.frame[..len];
             let mut interest = Interest::None;
             let fate = if taps.is_empty() {

@@ -111,7 +111,8 @@ impl Case<'_> {
             let prefix =
                 route.prefix().filter(|prefix| route.next_hop == hop.next_hop && !is_known(network, *prefix))?;
             let meant = IpNet::new(dst, prefix.prefix_len()).ok()?.trunc();
-            differ_in_one_part(prefix, meant).then_some((prefix, meant))
+            let is_taken = routes.iter().any(|other| other.prefix() == Some(meant));
+            (differ_in_one_part(prefix, meant) && !is_taken).then_some((prefix, meant))
         };
         let (at, (prefix, range)) = routes.iter().enumerate().find_map(|(at, route)| Some((at, meant(route)?)))?;
         let route = &routes[at].name;
