@@ -10,7 +10,8 @@ use crate::lab::{self, Node};
 
 /// Open a shell in a machine of the lab
 ///
-/// It is `$SHELL`; the host name, and so most prompts, are the machine's. `VNET_NODE` holds its name too.
+/// It is `$SHELL`; the host name, and so most prompts, are the machine's. `VNET_NODE` holds its name too, and
+/// `VNET_NAMESPACE` the path of its namespace.
 #[derive(Debug, Args)]
 pub(super) struct Shell {
     /// The machine

@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -161,9 +162,15 @@ pub fn command(pid: u32) -> Vec<u8> {
 
 /// Whether a process was started with this variable in its environment, as far as one may look.
 pub fn was_given(pid: u32, variable: &str, value: &str) -> bool {
-    let wanted = format!("{variable}={value}");
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes())
+    given(pid, variable).is_some_and(|given| given == value)
+}
+
+/// What a variable was in a process' environment when it started, as far as one may look.
+pub fn given(pid: u32, variable: &str) -> Option<OsString> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut entries = environment.split(|byte| *byte == 0);
+    let value = entries.find_map(|entry| entry.strip_prefix(variable.as_bytes())?.strip_prefix(b"="))?;
+    Some(OsString::from_vec(value.to_vec()))
 }
 
 /// The name of the program that a process runs.

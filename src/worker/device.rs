@@ -3,6 +3,8 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::IpAddr;
 
+use crate::dataplane::Timestamp;
+use crate::sys::clock::monotonic_nanos;
 use crate::sys::flow_cache::Mark;
 use crate::sys::tun::{self, Framing, OffloadSupport, TunQueue};
 use crate::wire::Offload;
@@ -35,6 +37,14 @@ pub struct Received {
     pub ended: bool,
     /// It opens a connection, and the one that the kernel carried is over.
     pub renews: bool,
+}
+
+impl Received {
+    /// The time to count it at, if its batch began `now`. What the kernel carried has the kernel's times: this came after all
+    /// of it, and perhaps after `now`, since the system may stop a thread at any moment.
+    pub(super) fn at(&self, now: Timestamp) -> Timestamp {
+        if self.ended || self.renews { Timestamp(monotonic_nanos()) } else { now }
+    }
 }
 
 impl From<usize> for Received {

@@ -180,7 +180,7 @@ impl<D: Device> Forwarder<D> {
         let mut witness = Witness::new(snapshot, &self.tally, &self.events, (port, now), from.is_some());
         let (mut frames, mut last) = (0, Ok(()));
         while frames < BATCH {
-            let Received { len, mark, ended, renews } = match device.recv(&mut self.frame) {
+            let received @ Received { len, mark, ended, renews } = match device.recv(&mut self.frame) {
                 Ok(received) => received,
                 Err(error @ (RecvError::Empty | RecvError::Gone)) => {
                     last = Err(error);
@@ -201,11 +201,8 @@ impl<D: Device> Forwarder<D> {
             if let Some(handover) = &mut self.handover {
                 handover.begin(mark);
             }
-            // What the kernel carried has the kernel's times. This came after all of it, and perhaps after `now`: the system
-            // may stop a thread at any moment.
-            let now = if ended || renews { Timestamp(monotonic_nanos()) } else { now };
-            let frame = &mut self.frame[..len];
-            let mut interest = Interest::None;
+            let now = received.at(now);
+            let (frame, mut interest) = (&mut self.frame[..len], Interest::None);
             let fate = if taps.is_empty() {
                 let decision = decide(frame, renews, &mut witness, |packet, witness| {
                     self.paths.process(snapshot, &self.flows, port, now, packet, witness)

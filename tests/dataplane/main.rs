@@ -8,6 +8,7 @@ mod outages;
 mod paths;
 mod pipeline;
 mod reference;
+mod sent_up;
 mod tables;
 mod taps;
 mod worker;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -12,7 +12,6 @@ use vnet::dataplane::{
     Direction, DropReason, FlowEvent, FlowLimits, Flows, NicId, Pattern, PortId, RuleId, Snapshot, Step, Timestamp,
 };
 use vnet::model::Learned;
-use vnet::sys::clock::monotonic_nanos;
 use vnet::wire::{Offload, Packet, build};
 use vnet::worker::{
     Batch, Device, FlowEvents, FlowScope, Forwarder, Received, RecvError, SendError, Tables, Tally, Watch,
@@ -29,9 +28,6 @@ pub(crate) struct Memory {
     recv_error: Mutex<Option<RecvError>>,
     pub(crate) send_error: Mutex<Option<SendError>>,
     answers: AtomicUsize,
-    /// The kernel carried its frames' flows, or a connection before.
-    has_ended: AtomicBool,
-    has_renewed: AtomicBool,
 }
 
 impl Device for Memory {
@@ -40,9 +36,7 @@ impl Device for Memory {
             return Err(self.recv_error.lock().unwrap().unwrap_or(RecvError::Empty));
         };
         frame[..next.len()].copy_from_slice(&next);
-        let told = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-        let (ended, renews) = (told(&self.has_ended), told(&self.has_renewed));
-        Ok(Received { ended, renews, ..next.len().into() })
+        Ok(next.len().into())
     }
 
     fn send(&self, frame: &[u8]) -> Result<(), SendError> {
@@ -493,27 +487,6 @@ fn while_a_client_follows_all_interfaces_report_and_flow_logs_get_no_more_than_b
     let mut late = events.listen(FlowScope::Logged, 8);
     bench.send(datagram_from_port(3));
     assert_eq!((late.events().count(), late.missed()), (0, 0));
-}
-
-/// NSG-21: a worker that the system stopped before it read a reset would take it for older than what the kernel carried.
-#[test]
-fn nsg_21_what_comes_after_carried_packets_has_a_time_of_its_own() {
-    let events = FlowEvents::default();
-    let mut bench = Bench::telling(events.clone());
-    let told = events.listen(FlowScope::Every, 8);
-    let mut begins = |port, [has_ended, has_renewed]: [bool; 2]| {
-        bench.a.has_ended.store(has_ended, Ordering::Relaxed);
-        bench.a.has_renewed.store(has_renewed, Ordering::Relaxed);
-        bench.send(datagram_from_port(port));
-        let events: Vec<_> = told.events().collect();
-        let [FlowEvent::Begun(one), FlowEvent::Begun(other)] = events[..] else { panic!("{events:?}") };
-        assert_eq!(one.last, other.last);
-        one.last
-    };
-    let now = monotonic_nanos();
-    assert_eq!(begins(1, [false; 2]), Timestamp(0), "the batch's own");
-    assert!(begins(2, [true, false]).0 >= now);
-    assert!(begins(3, [false, true]).0 >= now);
 }
 
 /// A client and a backend of a load balancer with a rule that resets both ends of an idle connection.

@@ -142,9 +142,11 @@ fn a_machine_that_comes_back_gets_its_rules_again() {
 #[test]
 fn a_program_in_a_node_has_its_names_and_its_place() {
     let Some(lab) = Lab::up(&with("")) else { return };
-    let said = lab.exec("WEB", &["sh", "-c", "hostname; echo $VNET_LAB $VNET_NODE; ls /sys/class/net; pwd"]);
+    let said =
+        lab.exec("WEB", &["sh", "-c", "hostname; echo $VNET_LAB $VNET_NODE $VNET_NAMESPACE; ls /sys/class/net; pwd"]);
     let here = std::env::current_dir().unwrap();
-    assert_eq!(stdout(&said), format!("web\n{} web\neth0\nlo\n{}\n", lab.name, here.display()));
+    let (name, here) = (&lab.name, here.display());
+    assert_eq!(stdout(&said), format!("web\n{name} web /run/netns/{name}-web\neth0\nlo\n{here}\n"));
     assert_eq!(lab.exec("web", &["no-such-program"]).status.code(), Some(127));
     let unknown = lab.exec("wep", &["true"]);
     assert!(stderr(&unknown).contains(&format!("lab {} has no node wep; it has web, db", lab.name)));

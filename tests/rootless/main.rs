@@ -152,8 +152,12 @@ fn down_cleans_after_a_crash() {
     let Some(user) = User::new() else { return };
     let file = user.dir.path().join("lab.yaml");
     let topology = HUB_SPOKE.replace("{name: web,", "{name: web, run: [sh, -c, 'sleep 1000 & wait'],");
-    fs::write(&file, topology).unwrap();
+    fs::write(&file, &topology).unwrap();
     assert_fine(&user.vnet(&["up", "lab.yaml"]));
+    // The same user's, of the same name, in another directory.
+    let Some(other) = User::new() else { return };
+    fs::write(other.dir.path().join("lab.yaml"), topology).unwrap();
+    assert_fine(&other.vnet(&["up", "lab.yaml"]));
     let record = user.labs().join("hub-spoke/lab.json");
     let record: serde_json::Value = serde_json::from_reader(File::open(&record).unwrap()).unwrap();
     let daemon: ProcessId = serde_json::from_value(record["daemon"].clone()).unwrap();
@@ -164,6 +168,7 @@ fn down_cleans_after_a_crash() {
     assert!(said(&down).contains("crashed"), "{}", said(&down));
     assert!(!user.labs().exists());
     assert!(!is_running("sleep", user.dir.path()));
+    assert!(is_running("sleep", other.dir.path()));
     assert_fine(&user.vnet(&["down"]));
 }
 

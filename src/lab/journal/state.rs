@@ -258,7 +258,7 @@ impl LabDir {
         ignored.extend(others.map(|made| format!("{made} is not the lab's and stays, though its journal names it")));
         let mut left = journal::undo(&ours);
         if self.base.rootless {
-            Residents { lab: Some(&self.name), ..Residents::default() }.end().during(cannot)?;
+            Residents { directory: Some(&self.path), ..Residents::default() }.end().during(cannot)?;
         } else {
             self.wait_for_others()?;
             left.extend(journal::undo(&mark::remains(&self.name).during(cannot)?));

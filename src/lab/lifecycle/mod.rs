@@ -206,7 +206,7 @@ pub fn down(base: &Base, name: &str) -> Result<Option<Down>> {
     // Their namespaces are known by name now and not later. Each is held open.
     limits::raise_open_files().during(|| "cannot raise the number of open files".into())?;
     let mut residents = record.as_ref().map_or_else(Residents::default, |record| dir.residents(record));
-    residents.lab = base.rootless.then_some(name);
+    residents.directory = base.rootless.then_some(&dir.path);
     let mut ended = Ended::Cleaned;
     for daemon in daemons {
         let cannot = || format!("cannot end the daemon of lab {name} (pid {})", daemon.pid);

@@ -14,7 +14,7 @@ use crate::lab::journal::record::{Record, RecordedNode};
 use crate::sys::netns::Netns;
 use crate::sys::{mount, userns};
 
-use super::processes::VARIABLE;
+use super::processes::{NAMESPACE, VARIABLE};
 
 /// Where programs look up their name servers.
 pub(in crate::lab) const RESOLVER: &str = "/etc/resolv.conf";
@@ -102,9 +102,10 @@ fn opened(node: &RecordedNode) -> Result<Netns> {
 
 /// Tells a program where it runs; a shell's prompt and further `vnet` commands use it. In a node of their own lab,
 /// users are administrators and find administrators' programs.
-pub(in crate::lab) fn environment(Entrance { lab, node, .. }: &Entrance) -> [(&'static str, OsString); 3] {
+pub(in crate::lab) fn environment(Entrance { lab, node, .. }: &Entrance) -> [(&'static str, OsString); 4] {
     let path = with_administrators(env::var_os("PATH").unwrap_or_default());
-    [(VARIABLE, lab.into()), ("VNET_NODE", node.name.clone().into()), ("PATH", path)]
+    let namespace = node.namespace.clone().into_os_string();
+    [(VARIABLE, lab.into()), ("VNET_NODE", node.name.clone().into()), (NAMESPACE, namespace), ("PATH", path)]
 }
 
 /// A search path with the directories of `ip`, `nft` and `sysctl`, which that of other users may lack.

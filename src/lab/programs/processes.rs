@@ -18,6 +18,8 @@ const GLANCE: Duration = Duration::from_millis(3);
 
 /// The variable that tells a program in which lab it runs.
 pub(in crate::lab) const VARIABLE: &str = "VNET_LAB";
+/// The one that tells it the path of its node's namespace, which without root is in the lab's own directory.
+pub(in crate::lab) const NAMESPACE: &str = "VNET_NAMESPACE";
 
 /// The processes to end.
 #[derive(Debug, Default)]
@@ -26,15 +28,15 @@ pub(in crate::lab) struct Residents<'a> {
     pub(in crate::lab) groups: Vec<ProcessId>,
     /// Namespaces, held open: another lab's may get the number of one that goes meanwhile.
     pub(in crate::lab) places: Vec<Recognised>,
-    /// A lab without root that has crashed: its namespaces have no names any more, but its processes have its name in
-    /// their environment.
-    pub(in crate::lab) lab: Option<&'a str>,
+    /// The directory of a lab without root that has crashed: its namespaces have no names any more, but its processes have
+    /// their paths in their environment. Another lab may have its name, in another directory.
+    pub(in crate::lab) directory: Option<&'a Path>,
 }
 
 impl Residents<'_> {
     /// Asks all to end, and kills the rest after a while.
     pub(in crate::lab) fn end(&self) -> io::Result<()> {
-        if self.groups.is_empty() && self.places.is_empty() && self.lab.is_none() {
+        if self.groups.is_empty() && self.places.is_empty() && self.directory.is_none() {
             return Ok(());
         }
         let found = self.find();
@@ -85,13 +87,16 @@ impl Residents<'_> {
     }
 
     fn has(&self, pid: u32, here: Option<Identity>) -> bool {
-        if self.places.is_empty() && self.lab.is_none() {
+        if self.places.is_empty() && self.directory.is_none() {
             return false;
         }
         // A process that may not be inspected is not ours.
         let Some(place) = place(pid) else { return false };
-        let is_told = |lab| Some(place) != here && process::was_given(pid, VARIABLE, lab);
-        self.places.iter().any(|own| own.is(place)) || self.lab.is_some_and(is_told)
+        let is_told = |directory: &Path| {
+            let namespace = process::given(pid, NAMESPACE).filter(|_| Some(place) != here);
+            namespace.is_some_and(|path| Path::new(&path).parent() == Some(directory))
+        };
+        self.places.iter().any(|own| own.is(place)) || self.directory.is_some_and(is_told)
     }
 }
 
@@ -119,12 +124,15 @@ mod tests {
     #[test]
     fn processes_of_a_crashed_lab_without_root_are_found_by_what_they_were_given() {
         let Some(place) = Place::new() else { return };
-        let [ours, other] = ["gone", "other"].map(|lab| format!("{lab}-{}", process::id()));
-        let sleeper = |lab: &str| Command::new("sleep").arg("1000").env(VARIABLE, lab).spawn().unwrap();
+        let [ours, other] = ["gone", "other"].map(|base| format!("/run/{base}-{}/vnet/lab", process::id()));
+        let sleeper = |directory: &str| {
+            let namespace = format!("{directory}/web.netns");
+            Command::new("sleep").arg("1000").env(VARIABLE, "lab").env(NAMESPACE, namespace).spawn().unwrap()
+        };
         let [mut inside, mut others] = [&ours, &other].map(|lab| place.namespace.run(|| sleeper(lab)).unwrap());
         // What has not left this namespace is the caller's.
         let mut outside = sleeper(&ours);
-        Residents { lab: Some(&ours), ..Residents::default() }.end().unwrap();
+        Residents { directory: Some(Path::new(&ours)), ..Residents::default() }.end().unwrap();
         // Ends one that was not found, too, though not by this signal.
         inside.kill().unwrap();
         let ended = inside.wait().unwrap().signal();
