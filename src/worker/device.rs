@@ -40,8 +40,8 @@ pub struct Received {
 }
 
 impl Received {
-    /// The time to count it at, if its batch began `now`. What the kernel carried has the kernel's times: this came after all
-    /// of it, and perhaps after `now`, since the system may stop a thread at any moment.
+    /// When a frame came whose batch began `now`. Packets that the kernel carried have the kernel's times. A frame that ends
+    /// the carrying comes after them, and perhaps after `now`: the system may stop a thread at any moment.
     pub(super) fn at(&self, now: Timestamp) -> Timestamp {
         if self.ended || self.renews { Timestamp(monotonic_nanos()) } else { now }
     }

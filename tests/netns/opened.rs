@@ -45,7 +45,7 @@ fn serve(lab: &Lab, address: &str) -> (SocketAddr, TcpListener) {
     let accepting = listener.try_clone().unwrap();
     thread::spawn(move || {
         for mut stream in accepting.incoming().map_while(Result::ok) {
-            // Each in a thread of its own: a client whose last packet is lost is never heard of again.
+            // A thread for each connection: one that loses its client's last packet never ends here.
             thread::spawn(move || {
                 let mut word = [0; 4];
                 while stream.read_exact(&mut word).is_ok() && stream.write_all(&word).is_ok() {}
@@ -125,7 +125,7 @@ fn hits(lab: &Lab, node: &str) -> BTreeMap<String, u64> {
     all.iter().map(|rule| (rule["name"].as_str().unwrap().to_owned(), rule["hits"].as_u64().unwrap())).collect()
 }
 
-/// The same once they stand still: a SYN that nobody waits for any more may still be in a queue.
+/// The same, once they no longer change: a SYN of a client that gave up may still be in a queue.
 fn settled_hits(lab: &Lab, node: &str) -> BTreeMap<String, u64> {
     let mut last = hits(lab, node);
     eventually("no rule decides any more", || {

@@ -130,7 +130,7 @@ fn udr_26_a_mistyped_range_of_a_network_is_put_right() {
     let (text, changes) = mended(&yaml, ("app", "db"));
     assert_eq!(text, "set addressPrefix of route s2 to 10.2.0.0/16");
     assert_eq!(changes, one("routeTables[0].routes[1].addressPrefix", "10.2.0.0/16"));
-    // An address has several parts, or nothing of it is right (near miss).
+    // A prefix of one octet has no other part that is right (near miss).
     let short = with(&hub, "{name: s2, addressPrefix: 10.2.0.0/16", "{name: s2, addressPrefix: 11.0.0.0/8");
     assert_eq!(mended(&short, ("app", "db")).0, "route 10.2.0.0/16 from subnet s1/app to fw/eth0 (10.0.1.4)");
 }

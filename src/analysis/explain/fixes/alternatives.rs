@@ -25,7 +25,7 @@ impl Case<'_> {
             let all = repointed.into_iter().chain(mistyped.flat_map(|diagnosis| diagnosis.fixes)).chain(routed);
             all.collect::<Vec<_>>()
         });
-        led.chain(self.unrouted_again(leg)).collect()
+        led.chain(self.without_own_route(leg)).collect()
     }
 
     /// The ranges that a route to the destination may be for: its network's or site's, and its subnet's.
@@ -64,7 +64,7 @@ impl Case<'_> {
     }
 
     /// The user's own route gives way to others.
-    fn unrouted_again(&self, leg: &Leg) -> Option<ProposedFix> {
+    fn without_own_route(&self, leg: &Leg) -> Option<ProposedFix> {
         let (table, at) = self.user_route(leg)?;
         let name = &self.names.network.route_tables[table.0].routes[at].name;
         let mut edit = self.edit();

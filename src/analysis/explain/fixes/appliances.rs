@@ -102,7 +102,7 @@ impl Case<'_> {
             };
         }
         let cause = format!("loop through {}: {object} closes it", circle.join(", "));
-        // Who is in a network that is peered with the destination's needs no route to another appliance.
+        // An appliance in a network that is peered with the destination's needs no route to another one.
         let direct = self.walk.legs[from..].iter().filter(|leg| self.is_next_to_destination(leg));
         let without = direct.flat_map(|leg| self.without_loop(leg, cause.clone()).fixes);
         let mut fixes: Vec<_> = without.filter(|fix| !fix.changes.is_empty()).collect();

@@ -233,7 +233,7 @@ impl Case<'_> {
     fn led(&self, from: NicId, to: IpAddr) -> Vec<Hop> {
         let (network, compiled) = (self.names.network, self.names.compiled);
         let (mut at, mut way) = (from, Vec::new());
-        // What a site sends goes by the routes of its gateway.
+        // The gateway's routes decide on what a site sends.
         if let Sender::Tunnel(over) = compiled.sender(from) {
             let gateway = Sender::Gateway(network.connection(over).gateway);
             at = compiled.ids().nic(gateway).unwrap_or(from);

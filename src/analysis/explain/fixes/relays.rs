@@ -134,15 +134,20 @@ impl Case<'_> {
         let network = self.names.network;
         let server = network.route_server(at);
         let name = &server.name;
-        let mut beside = network.gateways_of(server.subnet.vnet).filter_map(|gateway| network.gateway(gateway).bgp);
-        let is_one_system = beside.all(|bgp| bgp.asn == AZURE_ASN);
-        let fix = is_one_system.then(|| {
+        let fix = self.is_one_system(server.subnet.vnet).then(|| {
             let mut edit = self.edit();
             edit.exchange_branches(at);
             (format!("set allowBranchToBranchTraffic on route server {name}"), edit)
         });
         let says = format!("route server {name} has no allowBranchToBranchTraffic (ARS-06)");
         (!server.branch_to_branch).then_some(Fault { says, fix })
+    }
+
+    /// Whether the gateways of a virtual network have Azure's AS number, as a route server beside them needs (ARS-01).
+    fn is_one_system(&self, vnet: VnetIx) -> bool {
+        let network = self.names.network;
+        let mut speakers = network.gateways_of(vnet).filter_map(|gateway| network.gateway(gateway).bgp);
+        speakers.all(|bgp| bgp.asn == AZURE_ASN)
     }
 
     /// A VPN gateway and an ExpressRoute gateway of one virtual network are on the way, and no route server exchanges their
@@ -162,9 +167,7 @@ impl Case<'_> {
         let name = self.vnet_name(vnet);
         let says = format!("no route server passes on the routes of gateways {a} and {b} of VNet {name} (ARS-06)");
         let mut edit = self.edit();
-        let is_one_system =
-            [one, other].iter().all(|at| network.gateway(*at).bgp.is_none_or(|bgp| bgp.asn == AZURE_ASN));
-        let added = is_one_system.then(|| edit.add_route_server(vnet)).flatten();
+        let added = self.is_one_system(vnet).then(|| edit.add_route_server(vnet)).flatten();
         let needs =
             if added.is_some() { "" } else { ": it needs a RouteServerSubnet, and gateways of AS 65515 (ARS-01)" };
         Some(Fault {
