@@ -2,6 +2,8 @@
 
 pub mod caps;
 pub mod clock;
+#[cfg(test)]
+pub(crate) mod closing;
 pub mod confine;
 pub mod connection_limit;
 pub mod conntrack;

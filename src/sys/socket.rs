@@ -200,9 +200,10 @@ fn set<T>(socket: i32, level: i32, name: i32, value: &T) -> io::Result<()> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::sys::closing::closed;
 
     #[test]
     fn a_connection_is_made_or_refused() {
@@ -213,6 +214,7 @@ mod tests {
         assert_eq!(made.local_addr().unwrap().ip(), origin.address.unwrap());
         assert_eq!(made.wait(Duration::from_secs(10)).unwrap(), Some(()));
         drop(listener);
+        closed(|| TcpStream::connect(at).is_err());
         let refused = origin.tcp_towards(at).unwrap().wait(Duration::from_secs(10)).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         assert!(sign(listen(at, None).unwrap(), at.ip(), "k".repeat(81).as_str()).is_err(), "no key is that long");

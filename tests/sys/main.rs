@@ -14,10 +14,22 @@ mod sockets;
 mod tuns;
 
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use vnet::sys::caps::{self, CapabilitySet};
 use vnet::sys::netns::Netns;
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn eventually(mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < SOON, "it never happened");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
 
 /// Runs a test in a new namespace; not where it may not make one.
 fn inside(test: impl FnOnce(&Netns) + Send) {

@@ -7,21 +7,12 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use vnet::sys::files;
 use vnet::sys::process::{self, Listed, ProcessId, Signal};
 
-const SOON: Duration = Duration::from_secs(10);
-
-fn eventually(mut holds: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < SOON, "it never happened");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
+use super::{SOON, eventually};
 
 /// A process of the test's own, gone with its value.
 struct Started(Child);

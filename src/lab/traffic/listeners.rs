@@ -65,6 +65,7 @@ mod tests {
     use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
     use super::*;
+    use crate::sys::closing::closed;
 
     #[test]
     fn a_port_is_taken_while_a_program_listens() {
@@ -72,7 +73,7 @@ mod tests {
         let port = tcp.local_addr().unwrap().port();
         assert!(is_taken(Transport::Tcp, port).unwrap());
         drop(tcp);
-        assert!(!is_taken(Transport::Tcp, port).unwrap());
+        closed(|| !is_taken(Transport::Tcp, port).unwrap());
         let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         assert!(is_taken(Transport::Udp, udp.local_addr().unwrap().port()).unwrap());
     }

@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpStream};
 
 use super::*;
 use crate::lab::tests::{self, Place, node};
 use crate::model::{CloudIx, ConnectionIx, GatewayIx, RouteServerIx, Side, Tier, VnetIx};
+use crate::sys::closing::closed;
 
 const SOON: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(250);
@@ -265,7 +266,7 @@ fn a_datagram_is_answered_refused_or_lost() {
     assert_eq!(asked, [4, 4]);
     assert_eq!(&buffer[..4], b"vnet");
     drop(server);
-    assert!(sent().0 == Answer::Refused);
+    closed(|| sent().0 == Answer::Refused);
 }
 
 #[test]
@@ -279,6 +280,7 @@ fn a_connection_is_made_refused_or_given_up() {
     listener.set_nonblocking(true).unwrap();
     assert!(listener.accept().is_err(), "once is enough");
     drop(listener);
+    closed(|| TcpStream::connect(at).is_err());
     let began = Instant::now();
     assert!(connect(&Origin::default(), at, Patience::new(SOON, &stop)).unwrap().0 == Answer::Refused);
     assert!(began.elapsed() < SOON);
@@ -296,6 +298,7 @@ fn what_has_a_port_already_is_a_program_of_the_machine() {
     assert!(matches!(listen(at, Transport::Tcp, Some(began + SOON)), Ok(Listener::Program)));
     assert!(began.elapsed() < SOON, "it is there, and not waited for");
     drop(held);
+    closed(|| TcpStream::connect(at).is_err());
     let began = Instant::now();
     assert!(matches!(listen(at, Transport::Tcp, Some(began + SHORT)), Ok(Listener::Tcp { .. })));
     assert!(began.elapsed() >= SHORT, "a program may still come");
