@@ -15,11 +15,13 @@
 //
 // No packet overtakes those of its flow that went up before. A new entry waits: its packets still go up, each with a mark
 // in place of its Ethernet destination, and the daemon reports the marks that it has passed on. Once that is the last
-// one, nothing of the flow is on its way up, and the entry carries.
+// one, nothing of the flow is on its way up, and the entry carries. Segments of other flows that go up have such marks,
+// too, for the sake of the next item.
 //
 // Connections of one kind, from one address to one port of another, may differ in their source port alone. Where the
 // tables ask none for it, the daemon grants that kind: then the program opens such a connection by itself, carries it to its
-// end, and announces it. Each one takes of a credit that the daemon gives back.
+// end, and announces it. Each one takes of a credit that the daemon gives back. None is opened while a segment of the one
+// before it from the same port is on its way up: a reset would come after the SYN.
 //
 // Of a flow that a capture wants, the daemon gets copies: the packets stay with the kernel. A copy that finds no room is
 // counted, and nothing waits for it.
@@ -108,15 +110,20 @@ struct opened {
 #define SIGNAL_RST 4
 #define SIGNAL_OTHER 8
 
-// The Ethernet destination of a packet that goes up: zeros, unless its flow waits, or was carried until this packet.
+// The Ethernet destination of a packet that goes up: zeros, unless it is a segment of TCP or its flow waits.
 struct mark {
 	__u16 slot;
 	__u32 number;
 } __attribute__((packed));
 
-// Without a slot: the packet has ended an entry; RENEWED if it opens a connection after one that is over.
+// Slots below are of flows that wait, slots from here on of other segments, by their flows' hash.
+#define SEGMENTS (1 << 15)
+
+// What else the number of such a segment says: it has ended an entry; RENEWED if it opens a connection after one that is
+// over.
 #define ENDED 1
 #define RENEWED 2
+#define SAYS 3
 
 // A copy of a packet: its first bytes, behind what the sender's kernel has left undone (`struct virtio_net_hdr`).
 struct copy {
@@ -166,6 +173,14 @@ struct map PASSED SEC("maps") = {
 	.value_size = sizeof(__u64),
 	.max_entries = 1 << 16,
 	.flags = BPF_F_MMAPABLE,
+};
+
+// By hash, the mark of the segment that went up last, of those whose flow does not wait.
+struct map SENT_UP SEC("maps") = {
+	.type = BPF_MAP_TYPE_ARRAY,
+	.key_size = sizeof(__u32),
+	.value_size = sizeof(__u32),
+	.max_entries = SEGMENTS,
 };
 
 // How many copies found no room. The daemon reads its memory.
@@ -447,6 +462,38 @@ static __always_inline int to_daemon(struct __sk_buff *skb)
 	return up_with(skb, 0, 0);
 }
 
+static __always_inline __u32 hash(const struct flow_key *key)
+{
+	__u32 hash = key->port;
+
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		hash = ((hash ^ key->src[i]) * 0x9e3779b1 ^ key->dst[i]) * 0x85ebca6b;
+	return (hash ^ key->src_port << 16 ^ key->dst_port) * 0xc2b2ae35 >> 17;
+}
+
+// A packet that no entry carries.
+static __always_inline int up(struct __sk_buff *skb, const struct flow_key *key, __u32 says)
+{
+	__u32 at = hash(key);
+	__u32 *last = bpf_map_lookup_elem(&SENT_UP, &at);
+
+	if (key->protocol != IPPROTO_TCP || !last)
+		return up_with(skb, 0, 0);
+	return up_with(skb, SEGMENTS + at, (__sync_fetch_and_add(last, SAYS + 1) + SAYS + 1) | says);
+}
+
+// Whether a segment of the flow, which has no entry, may still be on its way up. One that was lost there counts until
+// another one has passed. So does one of another flow with the same hash.
+static __always_inline bool is_under_way(const struct flow_key *key)
+{
+	__u32 at = hash(key), slot = SEGMENTS + at;
+	volatile __u32 *last = bpf_map_lookup_elem(&SENT_UP, &at);
+	volatile __u64 *passed = bpf_map_lookup_elem(&PASSED, &slot);
+
+	return !last || !passed || ((__u32)*passed & ~SAYS) != *last;
+}
+
 // Whether packets of the flow may still be on their way up.
 static __always_inline bool waits(const struct flow *flow)
 {
@@ -726,16 +773,16 @@ int carry(struct __sk_buff *skb)
 		return to_daemon(skb);
 	epoch = *(volatile __u64 *)at_epoch;
 	flow = bpf_map_lookup_elem(&FLOWS, &p.key);
-	if (!flow && p.opens && !skb->gso_size) {
+	if (!flow && p.opens && !skb->gso_size && !is_under_way(&p.key)) {
 		fresh = open(&p, epoch);
 		if (fresh)
 			flow = bpf_map_lookup_elem(&FLOWS, &p.key);
 	}
 	if (!flow)
-		return to_daemon(skb);
+		return up(skb, &p.key, 0);
 	if (p.turns && !fresh &&
 	    (p.opens || !flow->granted || (p.signals & SIGNAL_SYN && is_left_over(flow, &p.key))))
-		return up_with(skb, 0, end(flow, &p.key) && p.opens ? RENEWED : ENDED);
+		return up(skb, &p.key, end(flow, &p.key) && p.opens ? RENEWED : ENDED);
 	headers = p.ip_header + p.transport_header;
 	largest = p.len;
 	if (skb->gso_size) {
@@ -749,7 +796,7 @@ int carry(struct __sk_buff *skb)
 	now = bpf_ktime_get_coarse_ns();
 	if (flow->epoch != epoch || flow->ended || flow->ttl != p.ttl || largest > flow->mtu ||
 	    (__s64)(now - flow->last) > (__s64)flow->timeout)
-		return to_daemon(skb);
+		return up(skb, &p.key, 0);
 	if (waits(flow)) {
 		flow->mark++;
 		return up_with(skb, flow->slot, flow->mark);

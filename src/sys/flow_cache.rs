@@ -139,15 +139,19 @@ pub const CREDIT: usize = 8192;
 const LEFT: usize = 0;
 const COUNT: usize = 1;
 
-/// Slots of flows that wait, the first of which is never in use.
-pub const SLOTS: usize = 1 << 16;
+/// Slots of flows that wait, the first of which is never in use. The slots behind them are of other segments of TCP, by
+/// their flows' hash.
+pub const SLOTS: usize = 1 << 15;
+const ALL_SLOTS: usize = 2 * SLOTS;
 
-/// In a mark without a slot: the packet has begun or ended the connection of a flow that was carried.
+/// In the mark of such a segment: it has begun or ended the connection of a flow that was carried.
 const ENDED: u32 = 1;
-/// The same of a packet that opens a connection after one that is over.
+/// The same of a segment that opens a connection after one that is over.
 const RENEWED: u32 = 2;
+const SAYS: u32 = 3;
 
-/// What the program puts on a packet that goes up while its flow waits, in place of the Ethernet destination.
+/// What the program puts on a packet that goes up, in place of the Ethernet destination, so that none of its flow is
+/// carried before it was passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     pub slot: u16,
@@ -155,23 +159,26 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Reads the destination of a frame from a guest with a [`Port`]; None unless its flow waits.
+    /// Reads the destination of a frame from a guest with a [`Port`]; None unless it is a segment of TCP or its flow waits.
     pub fn of(destination: [u8; 6]) -> Option<Self> {
         let [s0, s1, n0, n1, n2, n3] = destination;
         let slot = u16::from_ne_bytes([s0, s1]);
         (slot != 0).then(|| Self { slot, number: u32::from_ne_bytes([n0, n1, n2, n3]) })
     }
 
-    /// Whether a frame from there has ended a flow that was carried.
-    pub fn has_ended(destination: [u8; 6]) -> bool {
-        let [s0, s1, n0, n1, n2, n3] = destination;
-        [s0, s1] == [0; 2] && matches!(u32::from_ne_bytes([n0, n1, n2, n3]), ENDED | RENEWED)
+    /// Whether its packet has ended a flow that was carried.
+    pub const fn has_ended(self) -> bool {
+        matches!(self.says(), ENDED | RENEWED)
     }
 
-    /// Whether a frame from there opens a connection after one that is over, though the record may not say so yet.
-    pub fn has_renewed(destination: [u8; 6]) -> bool {
-        let [s0, s1, n0, n1, n2, n3] = destination;
-        [s0, s1] == [0; 2] && u32::from_ne_bytes([n0, n1, n2, n3]) == RENEWED
+    /// Whether its packet opens a connection after one that is over, though the record may not say so yet.
+    pub const fn has_renewed(self) -> bool {
+        self.says() == RENEWED
+    }
+
+    /// The numbers of flows that wait say nothing else.
+    const fn says(self) -> u32 {
+        if (self.slot as usize) < SLOTS { 0 } else { self.number & SAYS }
     }
 }
 
@@ -221,7 +228,7 @@ impl FlowCache {
             _ => Err(io::Error::other(format!("no map {name}"))),
         };
         let (flows, epoch, twins) = (map("FLOWS")?, map("EPOCH")?, map("TWINS")?);
-        let (passed, missed) = (Words::map(&map("PASSED")?, SLOTS)?, Words::map(&map("MISSED")?, 1)?);
+        let (passed, missed) = (Words::map(&map("PASSED")?, ALL_SLOTS)?, Words::map(&map("MISSED")?, 1)?);
         let openings = Words::map(&map("OPENINGS")?, 2)?;
         openings.all()[LEFT].store(CREDIT as u64, Ordering::Release);
         let carries = map("CARRIES")?;
@@ -524,23 +531,28 @@ mod tests {
 
     /// What the program writes is read as it was meant: the slot first, and the number behind it.
     #[test]
-    fn a_mark_is_of_a_slot_or_of_an_end() {
+    fn a_mark_is_of_a_flow_that_waits_or_of_a_segment_that_may_say_an_end() {
         let written = |slot: u16, number: u32| {
             let ([s0, s1], [n0, n1, n2, n3]) = (slot.to_ne_bytes(), number.to_ne_bytes());
             [s0, s1, n0, n1, n2, n3]
         };
-        for (slot, number, mark, ended) in [
-            (0, ENDED, None, [true, false]),
-            (0, RENEWED, None, [true, true]),
-            (0, 0, None, [false; 2]),
-            (0, RENEWED + 1, None, [false; 2]),
-            (1, ENDED, Some(Mark { slot: 1, number: ENDED }), [false; 2]),
-            (1, RENEWED, Some(Mark { slot: 1, number: RENEWED }), [false; 2]),
-            (u16::MAX, 7 << 20, Some(Mark { slot: u16::MAX, number: 7 << 20 }), [false; 2]),
+        for number in [0, ENDED, RENEWED] {
+            assert_eq!(Mark::of(written(0, number)), None);
+        }
+        for (slot, number, says) in [
+            (1, ENDED, [false; 2]),
+            (0x7fff, 4 | RENEWED, [false; 2]),
+            (0x8000, 0, [false; 2]),
+            (0x8000, ENDED, [true, false]),
+            (0x8000, RENEWED, [true; 2]),
+            (0x8001, SAYS, [false; 2]),
+            (u16::MAX, 7 << 20, [false; 2]),
+            (u16::MAX, 7 << 20 | ENDED, [true, false]),
+            (u16::MAX, !SAYS | RENEWED, [true; 2]),
         ] {
-            let destination = written(slot, number);
-            let says = [Mark::has_ended(destination), Mark::has_renewed(destination)];
-            assert_eq!((Mark::of(destination), says), (mark, ended), "{destination:?}");
+            let mark = Mark::of(written(slot, number)).expect("it has a slot");
+            assert_eq!(mark, Mark { slot, number });
+            assert_eq!([mark.has_ended(), mark.has_renewed()], says, "{mark:?}");
         }
     }
 }

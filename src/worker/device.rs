@@ -155,12 +155,9 @@ fn recv_ethernet(queue: &TunQueue, frame: &mut [u8]) -> Result<Received, RecvErr
             // Elsewhere the destination is what the guest has written.
             let destination = queue.port().and_then(|_| ethernet.first_chunk());
             let received = Received::from(Offload::LEN + len);
-            Ok(destination.map_or(received, |to| Received {
-                mark: Mark::of(*to),
-                ended: Mark::has_ended(*to),
-                renews: Mark::has_renewed(*to),
-                ..received
-            }))
+            let mark = destination.and_then(|to| Mark::of(*to));
+            let [ended, renews] = [Mark::has_ended, Mark::has_renewed].map(|says| mark.is_some_and(says));
+            Ok(Received { mark, ended, renews, ..received })
         }
         Content::Question(address) => Err(RecvError::Question(address)),
         Content::Other => Err(RecvError::Foreign),

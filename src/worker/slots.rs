@@ -28,7 +28,7 @@ pub(super) struct Slot {
 
 impl Default for Slots {
     fn default() -> Self {
-        let free = (1..=u16::MAX).rev().take(SLOTS - 1).collect();
+        let free = (1..u16::MAX).take(SLOTS - 1).rev().collect();
         Self { free: Arc::new(Mutex::new(free)), next_mark: 0 }
     }
 }

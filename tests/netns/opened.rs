@@ -57,15 +57,7 @@ fn serve(lab: &Lab, address: &str) -> (SocketAddr, TcpListener) {
 
 /// A connection from `a`, from this port if it is not 0: one word there and back.
 fn exchange(lab: &Lab, to: SocketAddr, port: u16, end: End, patience: Duration) -> bool {
-    let from = SocketAddr::new(if to.is_ipv4() { A } else { A6 }.parse().unwrap(), port);
-    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let client = lab.inside("a", || socket(family, SocketType::STREAM, None).unwrap());
-    set_socket_reuseaddr(&client, true).unwrap();
-    bind(&client, &from).unwrap();
-    let client = TcpStream::from(client);
-    // `connect` waits for as long as a write may.
-    client.set_write_timeout(Some(patience)).unwrap();
-    client.set_read_timeout(Some(patience)).unwrap();
+    let client = client(lab, to, port, patience);
     let ask = || -> std::io::Result<()> {
         connected(&client, &to)?;
         (&client).write_all(b"word")?;
@@ -76,6 +68,20 @@ fn exchange(lab: &Lab, to: SocketAddr, port: u16, end: End, patience: Duration) 
         set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
     }
     answered
+}
+
+/// A socket in `a`, at this port if it is not 0.
+fn client(lab: &Lab, to: SocketAddr, port: u16, patience: Duration) -> TcpStream {
+    let from = SocketAddr::new(if to.is_ipv4() { A } else { A6 }.parse().unwrap(), port);
+    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let client = lab.inside("a", || socket(family, SocketType::STREAM, None).unwrap());
+    set_socket_reuseaddr(&client, true).unwrap();
+    bind(&client, &from).unwrap();
+    let client = TcpStream::from(client);
+    // `connect` waits for as long as a write may.
+    client.set_write_timeout(Some(patience)).unwrap();
+    client.set_read_timeout(Some(patience)).unwrap();
+    client
 }
 
 /// A program that another test is starting has this process' sockets until it runs. So one that was closed may still have
@@ -282,6 +288,39 @@ fn nsg_21_a_port_that_is_used_again_at_once_has_a_new_connection() {
     lab.apply(&topology("veth", DENY, ""));
     for n in 0..4 {
         assert!(!exchange(&lab, to, port(n), End::Fin, NEVER), "{n}: a rule denies it now");
+    }
+}
+
+/// NSG-21: a reset goes through the daemon, and the next connection from its port does not overtake it. If it did, the
+/// server would take its SYN for one of the connection before, and the client would begin anew: a second decision.
+#[test]
+fn nsg_21_a_reset_on_its_way_is_not_overtaken_by_the_next_connection() {
+    const PORT: u16 = 40_000;
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    let to = listen(&lab, B);
+    settle(&lab, to);
+    for round in 0..3 {
+        // While the entries of the first are there, the second is the daemon's. A moment later, there are none.
+        assert!(exchange(&lab, to, PORT, End::Reset, SOON));
+        let second = client(&lab, to, PORT, SOON);
+        connected(&second, &to).unwrap();
+        let before = settled_hits(&lab, "b");
+        thread::sleep(NEVER);
+        let third = {
+            let _stopped = Stopped::of(&lab);
+            set_socket_linger(&second, Some(Duration::ZERO)).unwrap();
+            drop(second);
+            let third = client(&lab, to, PORT, NEVER);
+            assert!(
+                connected(&third, &to).is_err(),
+                "{round}: the reset waits for the daemon, and the SYN for the reset"
+            );
+            third
+        };
+        third.set_write_timeout(Some(SOON)).unwrap();
+        eventually("it is made", || connected(&third, &to).is_ok());
+        let after = settled_hits(&lab, "b");
+        assert_eq!(after.values().sum::<u64>() - before.values().sum::<u64>(), 2, "{round}: decided once at both ends");
     }
 }
 

@@ -92,6 +92,17 @@ impl Granted {
     }
 
     fn send_as(&mut self, flags: u8, change: impl FnOnce(&mut Vec<u8>)) -> [u8; 12] {
+        let ethernet = self.leave_up(flags, change);
+        if went_up(&ethernet)
+            && let Some(mark) = Mark::of(*ethernet.first_chunk().unwrap())
+        {
+            self.loaded.pass(mark);
+        }
+        ethernet
+    }
+
+    /// The same; but if it goes up, it is not passed on.
+    fn leave_up(&mut self, flags: u8, change: impl FnOnce(&mut Vec<u8>)) -> [u8; 12] {
         let mut packet = self.packet.clone();
         let at = packet.len() - 20 + 13;
         packet[at] = flags;
@@ -117,9 +128,9 @@ impl Granted {
         announced
     }
 
-    /// Nothing was opened, and the packet went up without a mark.
+    /// Nothing was opened, and the packet went up.
     fn assert_up(&mut self, ethernet: [u8; 12], why: &str) {
-        assert_eq!(ethernet[..6], [0; 6], "{why}: it goes up");
+        assert!(went_up(&ethernet), "{why}");
         assert_eq!(self.entry(self.key), None, "{why}");
         assert_eq!((self.word(CREDIT), self.word(COUNT), self.announced().len()), (LEFT, 0, 0), "{why}");
     }
@@ -192,12 +203,39 @@ fn what_no_grant_is_for_goes_up_and_opens_nothing() {
         granted.loaded.flows().remove(&back).unwrap();
         for left in [0, u64::MAX] {
             granted.set(CREDIT, left);
-            assert_eq!(granted.send(SYN)[..6], [0; 6], "no credit is left");
+            assert!(went_up(&granted.send(SYN)), "no credit is left");
             assert_eq!((granted.word(CREDIT), granted.word(COUNT)), (left, 0));
         }
         granted.set(CREDIT, 1);
         assert_eq!(granted.send(SYN), ETHERNET);
         assert_eq!((granted.word(CREDIT), granted.word(COUNT)), (0, 1), "the last of it");
+    });
+}
+
+/// NSG-21: a reset that comes behind the next connection's SYN would leave the receiver with the connection before.
+#[test]
+fn nsg_21_nothing_is_opened_while_a_segment_from_its_port_is_on_its_way_up() {
+    inside(|| {
+        for v6 in [false, true] {
+            let mut granted = Granted::new(v6);
+            let source_port = if v6 { 41 } else { 21 };
+            for flags in [RST | ACK, FIN | ACK, ACK] {
+                let mark = |ethernet: [u8; 12]| Mark::of(*ethernet.first_chunk().unwrap()).unwrap();
+                let first = granted.leave_up(flags, |_| {});
+                assert!(went_up(&granted.leave_up(RST, |packet| packet[source_port] ^= 1)), "from another port");
+                let second = granted.leave_up(SYN, |_| {});
+                granted.assert_up(second, "one has not been passed on");
+                granted.loaded.pass(mark(first));
+                let third = granted.leave_up(SYN, |_| {});
+                granted.assert_up(third, "another has not");
+                let marks = [first, second, third].map(mark);
+                assert!(marks.iter().all(|mark| mark.slot == marks[0].slot), "{marks:?}");
+                assert_eq!(marks.map(|mark| mark.number.wrapping_sub(marks[0].number)), [0, 4, 8]);
+                granted.loaded.pass(marks[2]);
+            }
+            assert_eq!(granted.leave_up(SYN, |_| {}), ETHERNET, "all have");
+            assert_eq!(granted.word(COUNT), 1);
+        }
     });
 }
 
@@ -215,9 +253,8 @@ fn nsg_21_a_new_connection_from_a_port_says_whether_the_one_before_was_over() {
                 value[SIGNALS] = signals;
                 granted.loaded.flows().insert(key, value, 0).unwrap();
             }
-            let again = *granted.send(SYN).first_chunk().unwrap();
-            assert!(Mark::has_ended(again));
-            assert_eq!(Mark::has_renewed(again), over, "{there} there, {back} back");
+            let again = Mark::of(*granted.send(SYN).first_chunk().unwrap()).unwrap();
+            assert_eq!([again.has_ended(), again.has_renewed()], [true, over], "{there} there, {back} back");
         }
     });
 }
@@ -238,10 +275,10 @@ fn nsg_21_an_entry_that_is_left_carries_no_answers_to_another_connection() {
         assert_eq!((granted.send(SYN), granted.send_as(SYN | ACK, answer)), (ETHERNET, BACK), "both ways are carried");
         let (key, back) = (granted.key, granted.back);
         granted.loaded.flows().remove(&key).unwrap();
-        assert_eq!(granted.send(SYN)[..6], [0; 6], "there is no room for its answers' entry");
-        assert!(Mark::has_ended(*granted.send_as(SYN | ACK, answer).first_chunk().unwrap()));
+        assert!(went_up(&granted.send(SYN)), "there is no room for its answers' entry");
+        assert!(has_ended(&granted.send_as(SYN | ACK, answer)));
         assert_eq!(granted.entry(back).unwrap()[ENDED], 1);
-        assert_eq!(granted.send_as(FIN | ACK, answer)[..6], [0; 6]);
+        assert!(went_up(&granted.send_as(FIN | ACK, answer)));
         assert_eq!((granted.entry(key), granted.word(COUNT)), (None, 1));
     });
 }
@@ -268,7 +305,7 @@ fn a_bare_segment_is_carried_if_it_adds_up() {
                 complete(packet);
                 *packet.last_mut().unwrap() ^= 1;
             };
-            assert_eq!(granted.send_as(RST | ACK, wrong)[..6], [0; 6], "of IPv6: {v6}");
+            assert!(went_up(&granted.send_as(RST | ACK, wrong)), "of IPv6: {v6}");
         }
     });
 }
@@ -284,15 +321,12 @@ fn nsg_21_what_ends_an_opened_connection_is_carried_and_noted() {
             assert_eq!(granted.entry(key).unwrap()[SIGNALS], noted, "flags {flags}");
         }
         assert_eq!(granted.word(COUNT), 1, "one connection");
-        let again = granted.send(SYN);
-        assert!(
-            Mark::has_ended(*again.first_chunk().unwrap()),
-            "a new one from this port goes up, and says what it ends"
-        );
-        assert!(!Mark::has_renewed(*again.first_chunk().unwrap()), "it was not over");
+        let again = Mark::of(*granted.send(SYN).first_chunk().unwrap()).unwrap();
+        assert!(again.has_ended(), "a new one from this port goes up, and says what it ends");
+        assert!(!again.has_renewed(), "it was not over");
         let ended = [granted.key, granted.back].map(|key| granted.entry(key).unwrap()[ENDED]);
         assert_eq!(ended, [1, 1]);
-        assert_eq!(granted.send(ACK)[..6], [0; 6], "until the daemon has decided");
+        assert!(went_up(&granted.send(ACK)), "until the daemon has decided");
         assert_eq!(granted.word(COUNT), 1);
     });
 }
