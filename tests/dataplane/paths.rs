@@ -334,9 +334,21 @@ impl Both {
         assert_eq!(self.remembers.held(self.now), self.walks.held(self.now));
     }
 
-    /// The same packet, as it came to each of the two. Errors are not answered.
+    /// The same packet, as it came to each of the two. Errors are not answered, nor is a port that has been drawn again by
+    /// one of the two alone.
     fn delivered(&self, nth: usize) -> Option<(PortId, [Vec<u8>; 2])> {
         let nth = nth.checked_rem(self.walks.delivered.len())?;
+        let drawn_again = |side: &Side| {
+            let end = |(_, bytes): &(PortId, Vec<u8>)| {
+                let Tuple { src, protocol, src_port, .. } = tuple(bytes);
+                (src, protocol, src_port)
+            };
+            let all: Vec<_> = side.delivered.iter().map(end).collect();
+            all.iter().map(|end| *end == all[nth]).collect::<Vec<_>>()
+        };
+        if drawn_again(&self.walks) != drawn_again(&self.remembers) {
+            return None;
+        }
         let ((port, walked), (_, remembered)) = (&self.walks.delivered[nth], &self.remembers.delivered[nth]);
         let has_ports = matches!(tuple(walked).protocol, Protocol::TCP | Protocol::UDP);
         has_ports.then(|| (*port, [walked.clone(), remembered.clone()]))
