@@ -15,13 +15,13 @@
 //
 // No packet overtakes those of its flow that went up before. A new entry waits: its packets still go up, each with a mark
 // in place of its Ethernet destination, and the daemon reports the marks that it has passed on. Once that is the last
-// one, nothing of the flow is on its way up, and the entry carries. Segments of other flows that go up have such marks,
-// too, for the sake of the next item.
+// one, nothing of the flow is on its way up, and the entry carries. Every other segment of TCP that goes up has a mark,
+// too: the program must not open the next connection before it.
 //
 // Connections of one kind, from one address to one port of another, may differ in their source port alone. Where the
 // tables ask none for it, the daemon grants that kind: then the program opens such a connection by itself, carries it to its
-// end, and announces it. Each one takes of a credit that the daemon gives back. None is opened while a segment of the one
-// before it from the same port is on its way up: a reset would come after the SYN.
+// end, and announces it. Each one takes of a credit that the daemon gives back. The program opens none while a segment from
+// the same port is on its way up: the old connection's reset would come after the new one's SYN.
 //
 // Of a flow that a capture wants, the daemon gets copies: the packets stay with the kernel. A copy that finds no room is
 // counted, and nothing waits for it.
@@ -116,11 +116,11 @@ struct mark {
 	__u32 number;
 } __attribute__((packed));
 
-// Slots below are of flows that wait, slots from here on of other segments, by their flows' hash.
+// Flows that wait have the slots below this one. Other segments have the slots from here on, by the hash of their flow.
 #define SEGMENTS (1 << 15)
 
-// What else the number of such a segment says: it has ended an entry; RENEWED if it opens a connection after one that is
-// over.
+// What else the number of such a segment says: ENDED if it has ended an entry; RENEWED if it also opens a connection after
+// one that is over.
 #define ENDED 1
 #define RENEWED 2
 #define SAYS 3
@@ -472,7 +472,7 @@ static __always_inline __u32 hash(const struct flow_key *key)
 	return (hash ^ key->src_port << 16 ^ key->dst_port) * 0xc2b2ae35 >> 17;
 }
 
-// A packet that no entry carries.
+// Sends up a packet that no entry carries.
 static __always_inline int up(struct __sk_buff *skb, const struct flow_key *key, __u32 says)
 {
 	__u32 at = hash(key);
@@ -483,8 +483,9 @@ static __always_inline int up(struct __sk_buff *skb, const struct flow_key *key,
 	return up_with(skb, SEGMENTS + at, (__sync_fetch_and_add(last, SAYS + 1) + SAYS + 1) | says);
 }
 
-// Whether a segment of the flow, which has no entry, may still be on its way up. One that was lost there counts until
-// another one has passed. So does one of another flow with the same hash.
+// Whether a segment of a flow without an entry may still be on its way up. One that was lost there counts until another one
+// has passed. Two flows with the same hash share a slot: one may hold up the other's SYN. If they are in two queues, the
+// one that passes last may hide the other.
 static __always_inline bool is_under_way(const struct flow_key *key)
 {
 	__u32 at = hash(key), slot = SEGMENTS + at;

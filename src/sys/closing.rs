@@ -4,12 +4,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Waits for what comes of a descriptor that has just been closed.
+/// Waits until the closing of a descriptor has its effect.
 #[track_caller]
-pub(crate) fn closed(mut comes: impl FnMut() -> bool) {
+pub(crate) fn closed(mut has_effect: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
-    while !comes() {
-        assert!(Instant::now() < deadline, "it never came");
+    while !has_effect() {
+        assert!(Instant::now() < deadline, "it has no effect");
         thread::sleep(Duration::from_millis(1));
     }
 }

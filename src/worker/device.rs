@@ -40,8 +40,8 @@ pub struct Received {
 }
 
 impl Received {
-    /// When a frame came whose batch began `now`. Packets that the kernel carried have the kernel's times. A frame that ends
-    /// the carrying comes after them, and perhaps after `now`: the system may stop a thread at any moment.
+    /// The time of a frame in a batch that began `now`. The kernel notes its own time of each packet that it carries. A frame
+    /// that ends this is later than those packets, and perhaps later than `now`: the system may stop a thread at any moment.
     pub(super) fn at(&self, now: Timestamp) -> Timestamp {
         if self.ended || self.renews { Timestamp(monotonic_nanos()) } else { now }
     }

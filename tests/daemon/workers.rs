@@ -79,10 +79,10 @@ fn send(guest: &UnixDatagram, (from, to): (&str, &str), payload: &[u8]) -> io::R
     guest.send(&[&Offload::default().encode(), &packet[..]].concat())
 }
 
-/// Waits until nobody has the queue behind a guest: a program that another test starts at this moment has it until its
-/// exec. Whatever is sent until then nobody reads.
+/// Waits until the queue behind a guest is closed. A program that another test starts at this moment keeps it open until its
+/// exec. No worker reads what is sent until then.
 fn closes(guest: &UnixDatagram) {
-    eventually(|| send(guest, TO_B, b"nobody reads it").is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock));
+    eventually(|| send(guest, TO_B, b"unread").is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock));
 }
 
 const TO_B: (&str, &str) = ("10.0.0.4:1000", "10.0.0.5:53");

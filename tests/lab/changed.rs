@@ -292,7 +292,7 @@ virtualMachines:
     });
     drop(taken);
     // A program that another test starts at this moment has the socket until its exec.
-    eventually("nobody listens", || lab.inside("sddc", || TcpStream::connect("127.0.0.1:443").is_err()));
+    eventually("the port is closed", || lab.inside("sddc", || TcpStream::connect("127.0.0.1:443").is_err()));
     let output = lab.apply(&cloud("", &["a", "b", "c"]));
     assert_eq!(output.status.code(), Some(0), "it is tried with each change: {}", stderr(&output));
 }

@@ -146,7 +146,7 @@ fn a_lab_that_runs_is_not_started_a_second_time() {
     let again = labs.lab().claim().unwrap_err();
     assert!(matches!(again, Error::RunsAlready { lab, pid } if lab == labs.name && pid == process::own_id()));
     drop(claim);
-    // Nobody holds it.
+    // No process holds the lock.
     closed(|| labs.lab().claim().is_ok());
 }
 
