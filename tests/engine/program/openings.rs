@@ -239,6 +239,32 @@ fn nsg_21_nothing_is_opened_while_a_segment_from_its_port_is_on_its_way_up() {
     });
 }
 
+/// NSG-21: so does a segment that met the entry of the connection before, whatever its mark says.
+#[test]
+fn nsg_21_nothing_is_opened_while_a_segment_that_met_an_entry_is_on_its_way_up() {
+    inside(|| {
+        let mut granted = Granted::new(false);
+        let mark = |ethernet: [u8; 12]| Mark::of(*ethernet.first_chunk().unwrap()).unwrap();
+        let forget = |granted: &mut Granted| {
+            for key in [granted.key, granted.back] {
+                granted.loaded.flows().remove(&key).unwrap();
+            }
+        };
+        assert_eq!(granted.send(SYN), ETHERNET);
+        let [ended, after] = [SYN, ACK].map(|flags| mark(granted.leave_up(flags, |_| {})));
+        assert_eq!([ended, after].map(Mark::has_ended), [true, false]);
+        forget(&mut granted);
+        granted.loaded.pass(ended);
+        assert!(went_up(&granted.send(SYN)), "one has not been passed on");
+        assert_eq!(granted.send(SYN), ETHERNET);
+        let ended = mark(granted.leave_up(SYN, |_| {}));
+        assert!(ended.has_ended());
+        forget(&mut granted);
+        granted.loaded.pass(ended);
+        assert_eq!(granted.send(SYN), ETHERNET);
+    });
+}
+
 /// NSG-21: over is a connection with a reset from either end, or a FIN from both.
 #[test]
 fn nsg_21_a_new_connection_from_a_port_says_whether_the_one_before_was_over() {
