@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr};
-use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketType, bind, connect, send, shutdown, socket};
+use rustix::net::{
+    AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, bind, connect, send, shutdown, socket_with,
+};
 use serde_json::Value;
 use vnet::wire::build;
 
@@ -74,7 +76,9 @@ fn exchange(lab: &Lab, to: SocketAddr, port: u16, end: End, patience: Duration) 
 fn client(lab: &Lab, to: SocketAddr, port: u16, patience: Duration) -> TcpStream {
     let from = SocketAddr::new(if to.is_ipv4() { A } else { A6 }.parse().unwrap(), port);
     let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let client = lab.inside("a", || socket(family, SocketType::STREAM, None).unwrap());
+    // A program that another test starts would keep it open for as long as it runs.
+    let flags = SocketFlags::CLOEXEC;
+    let client = lab.inside("a", || socket_with(family, SocketType::STREAM, flags, None).unwrap());
     set_socket_reuseaddr(&client, true).unwrap();
     bind(&client, &from).unwrap();
     let client = TcpStream::from(client);
