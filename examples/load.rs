@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use rustix::net::{
-    AddressFamily, MMsgHdr, SendAncillaryBuffer, SendFlags, SocketType, connect, ipproto, send, sendmmsg, socket,
+    AddressFamily, MMsgHdr, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, connect, ipproto, send, sendmmsg,
+    socket_with,
 };
 use rustix::thread::{CpuSet, sched_setaffinity};
 use vnet::wire::build;
@@ -269,7 +270,7 @@ fn flood(to: SocketAddrV4, duration: Duration, per_second: u32) -> Result<()> {
     const SYN: u8 = 0x02;
     // What a socket towards it is bound to.
     let source = connected_udp(to.into())?.local_addr()?.ip();
-    let raw = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW))?;
+    let raw = socket_with(AddressFamily::INET, SocketType::RAW, SocketFlags::CLOEXEC, Some(ipproto::RAW))?;
     connect(&raw, &SocketAddr::from(to))?;
     let started = Instant::now();
     let mut sent = 0_u32;

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections at a time: of all clients, and of one.
 const MOST: usize = 64;
 const SHARE: usize = 8;
-/// Ready sockets handled in one turn, and connections taken from each listener.
+/// Ready sockets handled in one turn.
 const BATCH: usize = 16;
 const WAKER: u64 = u64::MAX;
 
@@ -128,9 +128,7 @@ impl Desk {
             if self.end.drain().next().is_some() {
                 return;
             }
-            for token in ready.tokens().filter(|token| *token != WAKER).collect::<Vec<_>>() {
-                self.turn_to(token);
-            }
+            self.turn_to_all(&ready);
             let timeout = self.send_away_the_slow(Instant::now());
             if let Err(error) = self.poller.wait(&mut ready, timeout) {
                 tracing::error!("the managers of a private cloud have stopped: {error}");
@@ -139,10 +137,17 @@ impl Desk {
         }
     }
 
+    fn turn_to_all(&mut self, ready: &Ready) {
+        let listeners = self.listeners.len() as u64;
+        for token in ready.listeners_last(|token| token < listeners) {
+            self.turn_to(token);
+        }
+    }
+
+    /// That of the end is no caller's, and is passed over.
     fn turn_to(&mut self, token: u64) {
         if let Some(listener) = usize::try_from(token).ok().and_then(|at| self.listeners.get(at)) {
-            let arrived: Vec<_> = (0..BATCH).map_while(|_| listener.accept().ok()).collect();
-            for (stream, from) in arrived {
+            if let Ok((stream, from)) = listener.accept() {
                 // Without room in the poller, it is closed.
                 let _ = self.admit(stream, token as usize, from.ip());
             }

@@ -38,7 +38,7 @@ const MOST: usize = 256;
 const SHARE: usize = 16;
 /// The largest datagram that is accepted: a question has a name of at most 255 bytes.
 const DATAGRAM: usize = 1232;
-/// Ready sockets handled in one turn, and datagrams or connections taken from each.
+/// Ready sockets handled in one turn, and datagrams taken from each.
 const BATCH: usize = 64;
 /// Orders that wait at a time.
 const ORDERS: usize = 4;
@@ -160,9 +160,7 @@ impl Desk {
                 // The caller may have gone.
                 let _ = applied.send(());
             }
-            for token in ready.tokens().filter(|token| *token != WAKER && *token != UPSTREAM).collect::<Vec<_>>() {
-                self.turn_to(token);
-            }
+            self.turn_to_all(&ready);
             let now = Instant::now();
             let answers = self.upstream.hear().into_iter().chain(self.upstream.give_up(now));
             for (asker, answer) in answers.collect::<Vec<_>>() {
@@ -227,13 +225,21 @@ impl Desk {
         });
     }
 
+    fn turn_to_all(&mut self, ready: &Ready) {
+        let is_listener = |token| matches!(self.doors.get(&token), Some((_, Door::Connections(..))));
+        for token in ready.listeners_last(is_listener) {
+            self.turn_to(token);
+        }
+    }
+
+    /// A token of no door, as that of orders, is passed over.
     fn turn_to(&mut self, token: u64) {
         let Some((device, mut door)) = self.doors.remove(&token) else { return };
         let directory = self.behind.get(&device).expect("doors are those of known devices");
         match &mut door {
             Door::Datagrams(socket) => answer_datagrams(token, socket, directory, &mut self.upstream),
             Door::Connections(listener, language) => {
-                for caller in arrived(listener, *language) {
+                if let Some(caller) = arrived(listener, *language) {
                     // Without room in the poller, it is closed.
                     let _ = self.admit(device.clone(), Door::Caller(caller));
                 }
@@ -312,25 +318,12 @@ fn framed(answer: &[u8]) -> Option<Vec<u8>> {
     Some([&len.to_be_bytes()[..], answer].concat())
 }
 
-/// Accepts new connections.
-fn arrived(listener: &TcpListener, language: Language) -> Vec<Caller> {
-    let mut callers = Vec::new();
-    for _ in 0..BATCH {
-        let Ok((stream, from)) = listener.accept() else { break };
-        if stream.set_nonblocking(true).is_ok() {
-            let deadline = Instant::now() + PATIENCE;
-            callers.push(Caller {
-                stream,
-                from: from.ip(),
-                language,
-                heard: Vec::new(),
-                waits: false,
-                answer: None,
-                deadline,
-            });
-        }
-    }
-    callers
+/// Accepts a connection. Others that wait are reported again.
+fn arrived(listener: &TcpListener, language: Language) -> Option<Caller> {
+    let (stream, from) = listener.accept().ok()?;
+    stream.set_nonblocking(true).ok()?;
+    let (from, deadline) = (from.ip(), Instant::now() + PATIENCE);
+    Some(Caller { stream, from, language, heard: Vec::new(), waits: false, answer: None, deadline })
 }
 
 impl Caller {
@@ -401,7 +394,7 @@ mod tests {
         let mut call = |more: Duration| {
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             client.set_nonblocking(true).unwrap();
-            let mut caller = arrived(&listener, Language::Metadata).pop().unwrap();
+            let mut caller = arrived(&listener, Language::Metadata).unwrap();
             caller.deadline += more;
             let deadline = caller.deadline;
             desk.admit("vnet".to_owned(), Door::Caller(caller)).unwrap();

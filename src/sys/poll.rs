@@ -28,6 +28,14 @@ impl Ready {
     pub fn tokens(&self) -> impl Iterator<Item = u64> + '_ {
         self.0.iter().map(|event| event.data.u64())
     }
+
+    /// The same, those of listeners last. A thread that takes one connection of a listener in each turn has then seen the
+    /// end of all that ended before it came, and none has to go for it that need not.
+    pub fn listeners_last(&self, is_listener: impl Fn(u64) -> bool) -> Vec<u64> {
+        let mut tokens: Vec<_> = self.tokens().collect();
+        tokens.sort_by_key(|token| is_listener(*token));
+        tokens
+    }
 }
 
 impl Poller {
@@ -117,5 +125,18 @@ mod tests {
         woken.wake();
         poller.remove(&woken).unwrap();
         assert!(look(&poller, Some(Duration::from_millis(1))).is_empty());
+    }
+
+    #[test]
+    fn listeners_come_last_and_all_else_as_it_was_reported() {
+        let (poller, mut ready) = (Poller::new().unwrap(), Ready::new(4));
+        let wakers = [5, 6, 2, 1].map(|token| (Waker::new().unwrap(), token));
+        for (waker, token) in &wakers {
+            poller.add(waker, *token).unwrap();
+            waker.wake();
+        }
+        poller.wait(&mut ready, None).unwrap();
+        assert_eq!(ready.tokens().collect::<Vec<_>>(), [5, 6, 2, 1]);
+        assert_eq!(ready.listeners_last(|token| token > 4), [2, 1, 5, 6]);
     }
 }

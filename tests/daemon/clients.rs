@@ -21,14 +21,39 @@ fn one_silent_connection_too_many_ends_the_oldest() {
         let mut clients: Vec<_> = (0..=128).map(|_| UnixStream::connect(&lab.socket).unwrap()).collect();
         let mut answer = Vec::new();
         clients[0].read_to_end(&mut answer).unwrap();
-        let waits = |mut client: &UnixStream| {
-            client.set_nonblocking(true).unwrap();
-            client.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
-        };
         let others = clients[1..].iter().filter(|client| waits(client)).count();
         // In time: silence for two seconds is answered.
         if round.elapsed() < Duration::from_secs(1) {
             assert_eq!((answer.len(), others), (0, 128));
+            return;
+        }
+    }
+    panic!("never in time");
+}
+
+fn waits(mut client: &UnixStream) -> bool {
+    client.set_nonblocking(true).unwrap();
+    client.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+}
+
+#[test]
+fn an_end_is_seen_before_the_next_connection() {
+    let lab = Lab::start();
+    let connect = || UnixStream::connect(&lab.socket).unwrap();
+    let began = Instant::now();
+    while began.elapsed() < DEADLINE {
+        let round = Instant::now();
+        let clients: Vec<_> = (0..126).map(|_| connect()).collect();
+        for _ in 0..200 {
+            drop([connect(), connect()]);
+        }
+        let mut last = connect();
+        last.write_all(b"nonsense\n").unwrap();
+        assert!(last.read(&mut [0]).unwrap() > 0, "all are seen");
+        let open = clients.iter().filter(|client| waits(client)).count();
+        // In time: silence for two seconds is answered.
+        if round.elapsed() < Duration::from_secs(1) {
+            assert_eq!(open, clients.len());
             return;
         }
     }

@@ -6,6 +6,7 @@ use std::net::{SocketAddrV4, TcpListener};
 use vnet::platform::health_probe::tls::{self, Wire};
 use vnet::platform::{Managers, Page};
 
+use super::services::is_open;
 use super::*;
 
 /// How long a slow client has, as src/platform/managers.rs has it.
@@ -81,6 +82,17 @@ fn a_client_with_many_connections_loses_its_oldest() {
     }
     drop(managers);
     assert_eq!(TcpStream::connect(vmotion).unwrap_err().kind(), ErrorKind::ConnectionRefused, "it has ended");
+}
+
+#[test]
+fn an_end_is_seen_before_the_next_connection() {
+    let (_managers, [_, vmotion]) = managers();
+    let all: Vec<_> = (0..6).map(|_| connect(vmotion)).collect();
+    for _ in 0..20 {
+        drop([connect(vmotion), connect(vmotion)]);
+    }
+    assert!(exchange(connect(vmotion), b"GET / HTTP/1.1\r\n\r\n").contains(" 200 "), "all are seen");
+    assert!(all.iter().all(is_open));
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn a_machine_is_told_of_itself() {
     });
 }
 
-fn is_open(stream: &TcpStream) -> bool {
+pub(crate) fn is_open(stream: &TcpStream) -> bool {
     stream.set_nonblocking(true).unwrap();
     let mut stream = stream;
     matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
@@ -149,6 +149,20 @@ fn fab_12_a_machine_with_many_connections_loses_its_own() {
         drop(all.pop());
         assert_eq!(said(&ask_by_connection(WEB, &question("db", A))).1, ["10.1.0.5"]);
         assert!(is_open(&more) && is_open(&other));
+    });
+}
+
+/// FAB-12: whoever has ended one in time loses none for the next, however busy the server is meanwhile.
+#[test]
+fn fab_12_an_end_is_seen_before_the_next_connection() {
+    served(&[], |_| {
+        let call = || call(WEB, (METADATA, 80).into());
+        let all: Vec<_> = (0..14).map(|_| call()).collect();
+        for _ in 0..20 {
+            drop([call(), call()]);
+        }
+        assert!(exchange(call(), b"GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 400 "), "all are seen");
+        assert!(all.iter().all(is_open));
     });
 }
 

@@ -79,7 +79,10 @@ impl Writer {
         let Self { watch, networks, known, file, .. } = self;
         let packets = watch.take();
         let decided: Vec<_> = packets.decisions().iter().map(|traced| words(known, networks, file, traced)).collect();
-        for packet in packets.iter() {
+        let mut in_time: Vec<_> = packets.iter().collect();
+        // A worker offers packets after it has sent them: their answers may have been offered meanwhile.
+        in_time.sort_by_key(|packet| packet.at);
+        for packet in in_time {
             if file.is_full() {
                 break;
             }

@@ -28,7 +28,7 @@ const MOST: usize = 512;
 const SHARE: usize = 128;
 /// Bytes of all requests that are not whole yet.
 const ROOM: usize = 4 * LONGEST_REQUEST;
-/// Ready connections that one turn looks at, and those that it accepts.
+/// Ready connections that one turn looks at.
 const BATCH: usize = 64;
 const CHUNK: usize = 64 << 10;
 const LISTENER: u64 = u64::MAX;
@@ -85,27 +85,29 @@ impl Reception {
                 tracing::error!("the control socket is not served any more: {error}");
                 return;
             }
-            for token in ready.tokens() {
-                if token == LISTENER {
-                    self.accept();
-                } else {
-                    self.turn_to(token);
-                }
-            }
+            self.turn_to_all(&ready);
             self.end_the_late();
         }
     }
 
-    fn accept(&mut self) {
-        for _ in 0..BATCH {
-            match self.listener.accept() {
-                // The socket's mode keeps others out; this check holds where the mode was changed.
-                Ok((stream, _)) if !peer::is_trusted(&stream) => {}
-                Ok((stream, _)) => drop(self.admit(stream)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // Out of descriptors or memory: others may give some back. Do not spin meanwhile.
-                Err(_) => return thread::sleep(Duration::from_millis(100)),
+    fn turn_to_all(&mut self, ready: &Ready) {
+        for token in ready.listeners_last(|token| token == LISTENER) {
+            if token == LISTENER {
+                self.accept();
+            } else {
+                self.turn_to(token);
             }
+        }
+    }
+
+    fn accept(&mut self) {
+        match self.listener.accept() {
+            // The socket's mode keeps others out; this check holds where the mode was changed.
+            Ok((stream, _)) if !peer::is_trusted(&stream) => {}
+            Ok((stream, _)) => drop(self.admit(stream)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            // Out of descriptors or memory: others may give some back. Do not spin meanwhile.
+            Err(_) => thread::sleep(Duration::from_millis(100)),
         }
     }
 
