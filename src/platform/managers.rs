@@ -144,7 +144,7 @@ impl Desk {
         }
     }
 
-    /// That of the end is no caller's, and is passed over.
+    /// Ignores a token that belongs to no caller, such as that of the end.
     fn turn_to(&mut self, token: u64) {
         if let Some(listener) = usize::try_from(token).ok().and_then(|at| self.listeners.get(at)) {
             if let Ok((stream, from)) = listener.accept() {

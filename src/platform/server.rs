@@ -232,7 +232,7 @@ impl Desk {
         }
     }
 
-    /// A token of no door, as that of orders, is passed over.
+    /// Ignores a token that belongs to no door, such as that of orders.
     fn turn_to(&mut self, token: u64) {
         let Some((device, mut door)) = self.doors.remove(&token) else { return };
         let directory = self.behind.get(&device).expect("doors are those of known devices");
@@ -318,7 +318,7 @@ fn framed(answer: &[u8]) -> Option<Vec<u8>> {
     Some([&len.to_be_bytes()[..], answer].concat())
 }
 
-/// Accepts a connection. Others that wait are reported again.
+/// Accepts one connection. The poller reports the listener again if more wait.
 fn arrived(listener: &TcpListener, language: Language) -> Option<Caller> {
     let (stream, from) = listener.accept().ok()?;
     stream.set_nonblocking(true).ok()?;

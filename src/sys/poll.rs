@@ -29,8 +29,8 @@ impl Ready {
         self.0.iter().map(|event| event.data.u64())
     }
 
-    /// The same, those of listeners last. A thread that takes one connection of a listener in each turn has then seen the
-    /// end of all that ended before it came, and none has to go for it that need not.
+    /// The same tokens, with those of listeners last. A thread that accepts one connection in each turn then sees first
+    /// which connections ended before it came. So it closes no open connection where an ended one makes room.
     pub fn listeners_last(&self, is_listener: impl Fn(u64) -> bool) -> Vec<u64> {
         let mut tokens: Vec<_> = self.tokens().collect();
         tokens.sort_by_key(|token| is_listener(*token));

@@ -51,7 +51,7 @@ fn an_end_is_seen_before_the_next_connection() {
         last.write_all(b"nonsense\n").unwrap();
         assert!(last.read(&mut [0]).unwrap() > 0, "all are seen");
         let open = clients.iter().filter(|client| waits(client)).count();
-        // In time: silence for two seconds is answered.
+        // In time: after two seconds of silence the daemon closes a connection.
         if round.elapsed() < Duration::from_secs(1) {
             assert_eq!(open, clients.len());
             return;

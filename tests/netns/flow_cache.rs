@@ -267,7 +267,7 @@ fn a_capture_has_the_packets_of_known_flows() {
     let ([written, missed], all) = in_file(&lab, &file);
     assert_eq!((written, missed), (all, 0));
     let mut packets: Vec<_> = file["packets"].as_array().unwrap().iter().collect();
-    // One that a worker carries has its time before its answer's, and may have its place in the file after it.
+    // A packet's time is before its answer's. A worker may still write it into the file after the answer.
     packets.sort_by_key(|packet| packet["time"].as_u64());
     for (at, packet) in packets.iter().enumerate() {
         // There and back again.

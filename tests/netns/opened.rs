@@ -76,7 +76,7 @@ fn exchange(lab: &Lab, to: SocketAddr, port: u16, end: End, patience: Duration) 
 fn client(lab: &Lab, to: SocketAddr, port: u16, patience: Duration) -> TcpStream {
     let from = SocketAddr::new(if to.is_ipv4() { A } else { A6 }.parse().unwrap(), port);
     let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    // A program that another test starts would keep it open for as long as it runs.
+    // Without it, a program that another test starts keeps the socket open for as long as it runs.
     let flags = SocketFlags::CLOEXEC;
     let client = lab.inside("a", || socket_with(family, SocketType::STREAM, flags, None).unwrap());
     set_socket_reuseaddr(&client, true).unwrap();

@@ -152,7 +152,7 @@ fn fab_12_a_machine_with_many_connections_loses_its_own() {
     });
 }
 
-/// FAB-12: whoever has ended one in time loses none for the next, however busy the server is meanwhile.
+/// FAB-12: a connection that has ended makes room for the next one, however busy the server is. No open one is closed.
 #[test]
 fn fab_12_an_end_is_seen_before_the_next_connection() {
     served(&[], |_| {

@@ -80,7 +80,7 @@ impl Writer {
         let packets = watch.take();
         let decided: Vec<_> = packets.decisions().iter().map(|traced| words(known, networks, file, traced)).collect();
         let mut in_time: Vec<_> = packets.iter().collect();
-        // A worker offers packets after it has sent them: their answers may have been offered meanwhile.
+        // A worker offers a packet after it has sent it: the answer may be offered first.
         in_time.sort_by_key(|packet| packet.at);
         for packet in in_time {
             if file.is_full() {
