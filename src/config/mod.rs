@@ -127,12 +127,11 @@ pub fn load_next(
     earlier: &Memory,
 ) -> Result<Loaded, Errors> {
     let context = Context { file, existing, files };
-    let loaded = incremental::load(text, context, earlier).unwrap_or_else(|| {
+    incremental::load(text, context, earlier).unwrap_or_else(|| {
         let mut report = Report::default();
         let document = whole_document(text, &mut report);
-        check(document, report, context)
-    })?;
-    Ok(with_all_warnings(loaded, text))
+        Ok(with_all_warnings(check(document, report, context)?, text))
+    })
 }
 
 /// With the warnings about the whole text, which no item of it gives.

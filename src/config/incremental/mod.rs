@@ -18,7 +18,7 @@ use crate::model::Network;
 
 use super::schema::filter::Nsg;
 use super::schema::{RouteTable, VirtualMachine, VirtualNetwork};
-use super::{Context, Errors, Loaded, check};
+use super::{Context, Errors, Loaded, check, with_all_warnings};
 
 use pieces::Known;
 use route_tables::Extents;
@@ -56,7 +56,8 @@ impl fmt::Debug for Memory {
 pub(super) fn load(text: &str, context: Context<'_>, earlier: &Memory) -> Option<Result<Loaded, Errors>> {
     let (document, report, mut memory) = pieces::document(text, earlier)?;
     let independent = route_tables::are_independent(&document);
-    Some(check(Some(document), report, context).map(|mut loaded| {
+    Some(check(Some(document), report, context).map(|loaded| {
+        let mut loaded = with_all_warnings(loaded, text);
         if !(independent && loaded.network.service_tags.is_empty() && loaded.warnings.is_empty()) {
             memory.tables = None;
         }

@@ -53,7 +53,7 @@ pub(super) fn changed(text: &str, earlier: &Memory) -> Option<(Vec<(RouteTableIx
 }
 
 /// Whether nothing but the route tables depends on what a file says of them. Rules about routes of gateways' subnets
-/// concern both, and service tags are numbered in the order of their first use.
+/// concern both, service tags are numbered in the order of their first use, and a test may take a route out.
 pub(super) fn are_independent(document: &Document) -> bool {
     let subnets = document.virtual_networks.iter().flat_map(|vnet| &vnet.subnets);
     let mut names = subnets.filter_map(|subnet| subnet.name.as_ref());
@@ -62,7 +62,10 @@ pub(super) fn are_independent(document: &Document) -> bool {
         vm.guest.nftables.as_ref().is_some_and(|rules| matches!(rules.value, schema::Nftables::File(_)))
     };
     let reads = document.service_tags.is_some() || document.virtual_machines.iter().any(|vm| is_file(vm));
-    !reads && !names.any(|name| name.value == "GatewaySubnet")
+    let mut edits = document.tests.iter().flat_map(|test| &test.without);
+    !reads
+        && !edits.any(|edit| edit.path.value.starts_with("routeTables"))
+        && !names.any(|name| name.value == "GatewaySubnet")
 }
 
 /// The route table of a changed item, if nothing else depends on the change.
@@ -169,15 +172,19 @@ virtualMachines:
 
     /// The changed tables of the file after this replacement.
     fn changed_by(this: &str, that: &str) -> Option<Vec<usize>> {
-        let before = load(FILE, "l.yaml").unwrap();
-        let text = FILE.replace(this, that);
+        changed_of(FILE, this, that)
+    }
+
+    fn changed_of(file: &str, this: &str, that: &str) -> Option<Vec<usize>> {
+        let before = load(file, "l.yaml").unwrap();
+        let text = file.replace(this, that);
         let (tables, memory) = changed(&text, &before.memory)?;
         let mut network = before.network.clone();
         let indices = tables.iter().map(|(at, _)| at.0).collect();
         network.reroute(tables);
         assert_eq!(network, load(&text, "l.yaml").unwrap().network);
         // And back, by what was remembered of it.
-        let (tables, _) = changed(FILE, &memory).unwrap();
+        let (tables, _) = changed(file, &memory).unwrap();
         network.reroute(tables);
         assert_eq!(network, before.network);
         Some(indices)
@@ -196,6 +203,19 @@ virtualMachines:
             changed_by("nextHopType: VirtualAppliance, nextHopIpAddress: 10.0.1.4", "nextHopType: None"),
             Some(vec![1])
         );
+    }
+
+    #[test]
+    fn tables_are_read_alone_unless_a_test_takes_one_out_or_a_warning_stays() {
+        let by_test = |without: &str| {
+            let file =
+                FILE.to_owned() + &format!("tests: [{{from: m, to: 10.0.1.1, expect: blocked, without: {without}}}]\n");
+            changed_of(&file, "10.8.0.0/16", "10.7.0.0/16")
+        };
+        assert_eq!(by_test("virtualNetworks/v/subnets/s"), Some(vec![0]));
+        assert_eq!(by_test("routeTables/one/routes/a"), None);
+        assert_eq!(by_test("{emulation: {workers: 1}, routeTables/two: null}"), None);
+        assert_eq!(by_test("virtualNetworks/v/subnets/gone"), None, "leads nowhere, which each reading says");
     }
 
     #[test]
