@@ -53,7 +53,7 @@ pub(super) fn changed(text: &str, earlier: &Memory) -> Option<(Vec<(RouteTableIx
 }
 
 /// Whether nothing but the route tables depends on what a file says of them. Rules about routes of gateways' subnets
-/// concern both, service tags are numbered in the order of their first use, and a test may take a route out.
+/// concern both, and service tags are numbered in the order of their first use. A test may take a route out.
 pub(super) fn are_independent(document: &Document) -> bool {
     let subnets = document.virtual_networks.iter().flat_map(|vnet| &vnet.subnets);
     let mut names = subnets.filter_map(|subnet| subnet.name.as_ref());
@@ -215,7 +215,7 @@ virtualMachines:
         assert_eq!(by_test("virtualNetworks/v/subnets/s"), Some(vec![0]));
         assert_eq!(by_test("routeTables/one/routes/a"), None);
         assert_eq!(by_test("{emulation: {workers: 1}, routeTables/two: null}"), None);
-        assert_eq!(by_test("virtualNetworks/v/subnets/gone"), None, "leads nowhere, which each reading says");
+        assert_eq!(by_test("virtualNetworks/v/subnets/gone"), None, "its path leads nowhere: each reading warns of it");
     }
 
     #[test]
